@@ -1,0 +1,187 @@
+"""From a config to the objects of a run: the only module of the package that reads a config.
+
+Every key of configs/default.py is read here or in `train` and `evaluate`, by name and without
+defaults, so a missing or unused key is an error (tests/test_configs.py).
+"""
+
+import dataclasses
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from ifgan_jax import sharding
+from ifgan_jax.augment import Augmentation
+from ifgan_jax.models.classifier import RESNETS
+from ifgan_jax.models.discriminator import PatchGAN
+from ifgan_jax.models.generator import AttentionUNet
+from ifgan_jax.optimizers import adam_l2, steps_schedule
+from ifgan_jax.state import GanState, Networks, Optimizers, create_state
+from ifgan_jax.step import Objective, baseline_step, classify, eval_step, train_step
+
+METHODS = {"ifgan": train_step, "baseline": baseline_step}
+DTYPES = ("float32", "bfloat16", "float64")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a config stands for, once the number of steps an epoch has is known."""
+
+    networks: Networks
+    optimizers: Optimizers
+    objective: Objective
+    augmentation: Augmentation
+    step: Callable
+    create_state: Callable[[jax.Array], GanState]
+
+
+def build(config: ConfigDict, steps_per_epoch: int) -> Experiment:
+    """Networks, optimizers and pure functions of `config`; allocates nothing.
+
+    Raises ValueError naming the key for values that no network or method has.
+    """
+    _choose("method", config.method, METHODS)
+    networks = build_networks(config)
+    optimizers = Optimizers(
+        *(build_optimizer(config.optimizers[name], steps_per_epoch) for name in Optimizers._fields)
+    )
+    return Experiment(
+        networks=networks,
+        optimizers=optimizers,
+        objective=Objective(**config.loss),
+        augmentation=Augmentation(crop=config.data.crop, **config.augmentation),
+        step=METHODS[config.method],
+        create_state=partial(
+            create_state,
+            networks=networks,
+            optimizers=optimizers,
+            crop=config.data.crop,
+            channels=config.data.channels,
+            centre_deviation=config.centre_deviation,
+        ),
+    )
+
+
+def build_networks(config: ConfigDict) -> Networks:
+    """G, D and E of `config`, or E alone for the baseline."""
+    _choose("dtype", config.dtype, DTYPES)
+    _choose("classifier.depth", config.classifier.depth, RESNETS)
+    if config.data.crop > config.data.image_size:
+        raise ValueError(
+            f"data.crop {config.data.crop} is larger than data.image_size {config.data.image_size}"
+        )
+    dtype = jnp.dtype(config.dtype)
+    classifier = RESNETS[config.classifier.depth](
+        width=config.classifier.width,
+        num_classes=config.data.num_classes,
+        inputs=config.classifier.inputs,
+        dtype=dtype,
+    )
+    generator = AttentionUNet(channels=config.data.channels, dtype=dtype, **config.generator)
+    discriminator = PatchGAN(dtype=dtype, **config.discriminator)
+    if config.method == "baseline":
+        if config.classifier.inputs != "source":
+            raise ValueError(
+                "method baseline has no generated face: set classifier.inputs to 'source'"
+            )
+        return Networks(None, None, classifier)
+    generator.check_size(config.data.crop, config.data.crop)
+    return Networks(generator, discriminator, classifier)
+
+
+def build_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientTransformation:
+    """Adam with its step-wise decay, from one of `config.optimizers`."""
+    schedule = steps_schedule(
+        config.learning_rate,
+        decay=config.decay,
+        decay_every_epochs=config.decay_every_epochs,
+        steps_per_epoch=steps_per_epoch,
+    )
+    return adam_l2(
+        schedule, beta1=config.beta1, beta2=config.beta2, weight_decay=config.weight_decay
+    )
+
+
+class Compiled(NamedTuple):
+    """The jitted functions of a run over its mesh; the state given to `train_step` is used up."""
+
+    mesh: Mesh
+    create_state: Callable
+    train_step: Callable  # state, batch, targets, key → state, metrics
+    eval_step: Callable  # state, uint8 images → Prediction on every device
+    classify: Callable  # state, source, face → probabilities on every device
+
+
+def compile_steps(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Compiled:
+    """Jit everything over `mesh`: batches split, the rest on every device. Compiles when called."""
+    everywhere, split = sharding.replicated(mesh), sharding.split(mesh)
+    networks = experiment.networks
+    step = partial(
+        experiment.step,
+        networks=networks,
+        optimizers=experiment.optimizers,
+        objective=experiment.objective,
+        augmentation=experiment.augmentation,
+    )
+    return Compiled(
+        mesh=mesh,
+        create_state=jax.jit(experiment.create_state, out_shardings=everywhere),
+        train_step=jax.jit(
+            step,
+            in_shardings=(everywhere, split, everywhere, everywhere),
+            out_shardings=everywhere,
+            donate_argnums=0,
+        ),
+        eval_step=jax.jit(
+            partial(eval_step, networks=networks, crop=config.data.crop),
+            in_shardings=(everywhere, split),
+            out_shardings=everywhere,
+        ),
+        classify=jax.jit(
+            partial(classify, networks=networks),
+            in_shardings=(everywhere, split, split),
+            out_shardings=everywhere,
+        ),
+    )
+
+
+def check_sizes(config: ConfigDict, num_devices: int) -> None:
+    """Refuse batch sizes that the devices cannot share, before any data is read."""
+    sharding.check_batch_size("batch_size", config.batch_size, num_devices)
+    sharding.check_batch_size("evaluation.batch_size", config.evaluation.batch_size, num_devices)
+
+
+def check_pretrained(config: ConfigDict) -> Path | None:
+    """The folder of pretrained weights, None if the config asks for none; must exist."""
+    if not config.classifier.pretrained:
+        return None
+    path = Path(config.classifier.pretrained)
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"classifier.pretrained: no weights at {path}; put converted ResNet-"
+            f"{config.classifier.depth} weights there, or set classifier.pretrained to '' to start "
+            "from random ones"
+        )
+    return path
+
+
+def train_key(config: ConfigDict) -> jax.Array:
+    """The key that every step's key is folded from."""
+    return jax.random.fold_in(jax.random.key(config.seed), 1)
+
+
+def state_key(config: ConfigDict) -> jax.Array:
+    """The key of the initial weights and centres."""
+    return jax.random.fold_in(jax.random.key(config.seed), 0)
+
+
+def _choose(key: str, value: Any, choices: Collection[Any]) -> None:
+    if value not in choices:
+        raise ValueError(f"{key} {value!r}: choose one of {', '.join(map(str, choices))}")
+

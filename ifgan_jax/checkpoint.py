@@ -1,0 +1,178 @@
+"""Checkpoints of a run: orbax, written in the background, verified by a manifest when read.
+
+    checkpoints/00000120/state/…        the GanState, as orbax writes arrays
+    checkpoints/00000120/metadata/…     JSON: position in the data, validation, config, classes
+    checkpoints/00000120/manifest.json  size and SHA-256 of every file, written last
+
+A folder without a manifest is a save that was cut short; one whose files differ from theirs is
+damaged (orbax alone restores a flipped byte without a word). Neither is ever restored.
+"""
+
+import concurrent.futures
+import hashlib
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import orbax.checkpoint as ocp
+
+MANIFEST = "manifest.json"
+Tree = TypeVar("Tree")
+
+
+class DamagedCheckpointError(ValueError):
+    """A checkpoint whose files are not those that were saved."""
+
+
+class Checkpoints:
+    """The checkpoints of one run; keeps the best and the last two.
+
+    `save` returns as soon as the arrays are copied off the device; a failed write (a full disk,
+    say) is raised by the next `save` or `wait`, and leaves the earlier checkpoints as they were.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.absolute()
+        self._writer = concurrent.futures.ThreadPoolExecutor(1)
+        self._pending: concurrent.futures.Future | None = None
+        self._orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+
+    def save(self, state: Any, metadata: dict[str, Any], *, step: int, best_step: int) -> None:
+        """Start writing checkpoint `step`; then drop all but `best_step` and the last two."""
+        self.wait()
+        path = self._path(step)
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), metadata=ocp.args.JsonSave(metadata)
+        )
+        try:
+            self._orbax.save(path, args=arguments, force=True)
+        except OSError as error:
+            raise OSError(_full_disk_advice(path, error)) from error
+        self._pending = self._writer.submit(self._finish, path, best_step)
+
+    def wait(self) -> None:
+        """Return when the save under way is on disk, its manifest included."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def close(self) -> None:
+        """Finish the save under way and stop the writer."""
+        self.wait()
+        self._writer.shutdown()
+        self._orbax.close()
+
+    def steps(self) -> list[int]:
+        """Steps of the completely written checkpoints, oldest first."""
+        return sorted(int(path.parent.name) for path in self.directory.glob(f"*/{MANIFEST}"))
+
+    def restore(self, template: Tree, *, step: int) -> tuple[Tree, dict[str, Any]]:
+        """State and metadata of checkpoint `step`, placed as `template`'s leaves are.
+
+        template: a state, or `jax.ShapeDtypeStruct`s with shardings. Raises
+        DamagedCheckpointError when a file is missing or differs from the manifest.
+        """
+        path = self._path(step)
+        verify(path)
+        restored = self._orbax.restore(
+            path,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(template), metadata=ocp.args.JsonRestore()
+            ),
+        )
+        return restored["state"], restored["metadata"]
+
+    def restore_latest(self, template: Tree) -> tuple[Tree, dict[str, Any]] | None:
+        """The newest checkpoint that is whole, None if there is none; says what it passed over."""
+        for step in reversed(self.steps()):
+            try:
+                return self.restore(template, step=step)
+            except DamagedCheckpointError as error:
+                logging.warning("%s; trying the one before", error)
+        return None
+
+    def _path(self, step: int) -> Path:
+        return self.directory / f"{step:08d}"
+
+    def _finish(self, path: Path, best_step: int) -> None:
+        try:
+            self._orbax.wait_until_finished()
+            if jax.process_index() == 0:
+                write_manifest(path)
+        except OSError as error:
+            raise OSError(_full_disk_advice(path, error)) from error
+        except Exception as error:  # orbax wraps a full disk in its own errors
+            raise OSError(_full_disk_advice(path, error)) from error
+        if jax.process_index() == 0:
+            self._prune(best_step)
+
+    def _prune(self, best_step: int) -> None:
+        steps = self.steps()
+        kept = {self._path(step) for step in {best_step, *steps[-2:]}}
+        for folder in self.directory.iterdir():
+            if folder not in kept:  # older ones, and what a cut-off save left
+                shutil.rmtree(folder)
+
+
+def _full_disk_advice(path: Path, error: Exception) -> str:
+    free = shutil.disk_usage(path.parent).free / 2**20
+    return (
+        f"checkpoint {path} could not be written ({error}); {free:.0f} MiB are free there. "
+        "Make room and start the same command again: it goes on from the checkpoint before."
+    )
+
+
+def write_manifest(path: Path) -> None:
+    """Write `path`/manifest.json, the last act of a save: atomic, on disk when this returns."""
+    files = {}
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            files[file.relative_to(path).as_posix()] = [file.stat().st_size, digest]
+    partial = path / (MANIFEST + ".partial")
+    with partial.open("w") as stream:
+        json.dump(files, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.rename(path / MANIFEST)
+
+
+def verify(path: Path) -> None:
+    """Raise DamagedCheckpointError unless `path` holds exactly what its manifest lists."""
+    try:
+        files = json.loads((path / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        raise DamagedCheckpointError(f"checkpoint {path}: no readable {MANIFEST}") from error
+    present = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
+    if odd := present.symmetric_difference([MANIFEST, *files]):
+        raise DamagedCheckpointError(f"checkpoint {path}: missing or extra file {min(odd)}")
+    for name, (size, digest) in files.items():
+        content = (path / name).read_bytes()
+        if len(content) != size or hashlib.sha256(content).hexdigest() != digest:
+            raise DamagedCheckpointError(f"checkpoint {path}: {name} is damaged")
+
+
+def save_tree(path: Path, tree: Any) -> None:
+    """Write a tree of arrays as one orbax folder, such as converted weights."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(path.absolute(), tree)
+
+
+def restore_tree(path: Path, template: Tree) -> Tree:
+    """The tree at `path`, with `template`'s structure, shapes and types.
+
+    Raises FileNotFoundError, or ValueError naming the folder when it holds another tree.
+    """
+    if not path.is_dir():
+        raise FileNotFoundError(f"no weights at {path}")
+    with ocp.StandardCheckpointer() as checkpointer:
+        try:
+            return checkpointer.restore(path.absolute(), template)
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+            raise ValueError(f"the weights at {path} are not this network's: {error}") from error

@@ -1,0 +1,88 @@
+"""The average identity: the mean image of each expression, the target of G (Sec. 4.1).
+
+Grey levels in [0, 255], float32, (class, h, w, c) in the order of `Expression`. A function of the
+`Faces` it is given and of nothing else: give it the training part. Must not import TensorFlow.
+"""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import zipfile
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from ifgan_jax.data.faces import Faces
+from ifgan_jax.data.protocol import Expression
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Averages:
+    """One mean image per expression, and of how many images it is the mean."""
+
+    images: Float32[np.ndarray, "k h w c"]
+    counts: Int64[np.ndarray, " k"]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of shape, pixels and counts (hex), the same on every machine."""
+        digest = hashlib.sha256(repr(self.images.shape).encode())
+        digest.update(self.images.astype("<f4").tobytes())
+        digest.update(self.counts.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write images, counts and hash as .npz; the file appears whole or not at all."""
+        path = pathlib.Path(path)
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
+            np.savez(file, images=self.images, counts=self.counts, sha256=np.array(self.hash))
+        partial.replace(path)
+
+
+def average_faces(faces: Faces, num_classes: int) -> Averages:
+    """Mean image of labels 0 … num_classes - 1, summed exactly: the order of examples is no matter.
+
+    Raises:
+        ValueError: an expression without an image, or a label that is not below num_classes.
+    """
+    strange = np.unique(faces.labels[(faces.labels < 0) | (faces.labels >= num_classes)])
+    if strange.size:
+        raise ValueError(
+            f"Labels {strange.tolist()} are outside 0 to {num_classes - 1} (num_classes="
+            f"{num_classes}): select the classes in use before averaging."
+        )
+    counts = np.bincount(faces.labels, minlength=num_classes).astype(np.int64)
+    if not counts.all():
+        absent = ", ".join(Expression(int(k)).label for k in np.flatnonzero(counts == 0))
+        raise ValueError(
+            f"The training part has no image of: {absent}. Add such images, or train with the "
+            "classes that it has."
+        )
+    means = [faces.images[faces.labels == k].mean(0, dtype=np.float64) for k in range(num_classes)]
+    return Averages(np.stack(means).astype(np.float32), counts)
+
+
+def load(path: str | os.PathLike[str]) -> Averages:
+    """Read what `Averages.save` wrote.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, or its content is not what its hash says.
+    """
+    remedy = "Delete it and save the averages of the training part again (average_faces)."
+    if not pathlib.Path(path).exists():
+        raise FileNotFoundError(f"No average faces at {path}: save them first (average_faces).")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            averages = Averages(stored["images"], stored["counts"])
+            written = stored["sha256"].item()
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not a readable file of average faces. {remedy}") from error
+    if averages.hash != written:
+        raise ValueError(
+            f"{path} is damaged: its content has SHA-256 {averages.hash[:12]}…, "
+            f"the file says {written[:12]}…. {remedy}"
+        )
+    return averages

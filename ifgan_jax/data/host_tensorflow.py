@@ -1,0 +1,15 @@
+"""TensorFlow that sees the CPU only: `from ifgan_jax.data.host_tensorflow import tf`, nowhere else.
+
+Accelerators belong to JAX; TensorFlow would take all of their memory at its first operation, so the
+devices are hidden here, when the module is imported. It takes seconds: only the modules that read
+with TensorFlow import this one, and `import ifgan_jax` does not.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no notes on CPU features; warnings stay
+
+import tensorflow as tf
+
+for _kind in ("GPU", "TPU"):
+    tf.config.set_visible_devices([], _kind)

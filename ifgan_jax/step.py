@@ -1,0 +1,365 @@
+"""The train step of IF-GAN (Sec. 3), the baseline's, and the step used at test time.
+
+Pure functions of arrays: no config, mesh, file or TensorFlow. Under `jit` over a mesh the batch is
+the global one, so means, BatchNorm statistics and centres need no collective here.
+
+Who learns from what (Fig. 2; G, D and E are updated together, from one forward pass):
+
+    term                               G      D      E      centres
+    adversarial, D's part (eq. 2)      -      yes    -      -
+    adversarial, G's part (eq. 2)      yes    -      -      -
+    L1 (eq. 3)                         yes    -      -      -
+    softmax, real pair (eq. 4)         -      -      yes    -
+    softmax, fake pair (eq. 4)         yes    -      yes    -
+    island, both pairs (eq. 5)         yes    -      yes    delta rule
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, UInt8
+
+from ifgan_jax import island, losses
+from ifgan_jax.arrays import (
+    Batch,
+    Features,
+    Image,
+    Labels,
+    Logits,
+    Metrics,
+    Params,
+    PatchLogits,
+    PRNGKey,
+    Targets,
+)
+from ifgan_jax.augment import Augmentation, augment, prepare
+from ifgan_jax.state import GanState, Networks, Optimizers, Player
+
+AUGMENT = 0  # use of a step's key
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """The weights of eq. 1 and the open points of eq. 5; see docs/decisions.md."""
+
+    adversarial_weight: float  # λ1
+    l1_weight: float  # λ2
+    softmax_weight: float  # λ3
+    island_weight: float  # λ4
+    island_alpha: float  # α
+    island_reduction: island.Reduction
+    centre_step: float
+    classifier_to_generator: bool  # whether E's loss on the fake pair reaches G
+
+
+class Gradients(NamedTuple):
+    """One gradient per player, from one forward pass, and what that pass left behind."""
+
+    generator: Params
+    discriminator: Params
+    classifier: Params
+    generator_stats: Params
+    discriminator_stats: Params
+    classifier_stats: Params
+    features: Features  # of the real and the fake pair of each image, neighbours
+    metrics: Metrics
+
+
+def train_step(
+    state: GanState,
+    batch: Batch,
+    targets: Targets,
+    key: PRNGKey,
+    *,
+    networks: Networks,
+    optimizers: Optimizers,
+    objective: Objective,
+    augmentation: Augmentation,
+) -> tuple[GanState, Metrics]:
+    """Augment, G once, D on each pair, E on both pairs, three updates, the centres."""
+    assert state.generator is not None and state.discriminator is not None
+    source = _augmented(key, state, batch, augmentation)
+    grads = gan_gradients(state, source, targets[batch.label], batch.label, networks, objective)
+    new_state = GanState(
+        step=state.step + 1,
+        generator=_update(
+            state.generator, grads.generator, grads.generator_stats, optimizers.generator
+        ),
+        discriminator=_update(
+            state.discriminator,
+            grads.discriminator,
+            grads.discriminator_stats,
+            optimizers.discriminator,
+        ),
+        classifier=_update(
+            state.classifier, grads.classifier, grads.classifier_stats, optimizers.classifier
+        ),
+        centres=_update_centres(state, grads.features, jnp.repeat(batch.label, 2), objective),
+    )
+    norms = {
+        "generator/gradient": optax.global_norm(grads.generator),
+        "discriminator/gradient": optax.global_norm(grads.discriminator),
+        "classifier/gradient": optax.global_norm(grads.classifier),
+    }
+    return new_state, grads.metrics | norms | _watch(state)
+
+
+def baseline_step(
+    state: GanState,
+    batch: Batch,
+    targets: Targets,
+    key: PRNGKey,
+    *,
+    networks: Networks,
+    optimizers: Optimizers,
+    objective: Objective,
+    augmentation: Augmentation,
+) -> tuple[GanState, Metrics]:
+    """The paper's baseline: E alone on the source face, softmax and island loss (Sec. 4.3)."""
+    source = _augmented(key, state, batch, augmentation)
+    player = state.classifier
+    forward = _forward(networks.classifier, player.batch_stats)
+    (logits, features), pull, stats = jax.vjp(forward, player.params, source, has_aux=True)
+
+    def terms(logits: Logits, features: Features) -> Metrics:
+        return {
+            "softmax": objective.softmax_weight
+            * losses.softmax_cross_entropy(logits, batch.label).mean(),
+            "island": _island(features, batch.label, state, objective),
+        }
+
+    cotangents, metrics = _classifier_terms(terms, logits, features, player.params)
+    gradient, _ = pull(cotangents)
+    new_state = state.replace(
+        step=state.step + 1,
+        classifier=_update(player, gradient, stats, optimizers.classifier),
+        centres=_update_centres(state, features, batch.label, objective),
+    )
+    metrics["classifier/accuracy"] = _accuracy(logits, batch.label)
+    metrics["classifier/gradient"] = optax.global_norm(gradient)
+    return new_state, metrics | _watch(state)
+
+
+def gan_gradients(
+    state: GanState,
+    source: Image,
+    target: Image,
+    label: Labels,
+    networks: Networks,
+    objective: Objective,
+) -> Gradients:
+    """Gradients of eq. 1 for each player, the others held, from one forward pass.
+
+    D's pass over the fake pair is pulled back twice: for D's part of eq. 2 into D's parameters, for
+    G's part into the face. E's is pulled back once, into its parameters and the face.
+    """
+    generator, discriminator, classifier = state.generator, state.discriminator, state.classifier
+    assert generator is not None and discriminator is not None
+    assert networks.generator is not None and networks.discriminator is not None
+
+    # G(I_SE), then D on the real pair and on the fake pair, each with its own batch statistics.
+    generate = _forward(networks.generator, generator.batch_stats)
+    fake, pull_generator, generator_stats = jax.vjp(
+        lambda params: generate(params, source), generator.params, has_aux=True
+    )
+    judge_real = _forward(networks.discriminator, discriminator.batch_stats)
+    real_logits, pull_real, real_stats = jax.vjp(
+        lambda params: judge_real(params, source, target), discriminator.params, has_aux=True
+    )
+    judge_fake = _forward(networks.discriminator, real_stats)
+    fake_logits, pull_fake, discriminator_stats = jax.vjp(
+        lambda params, face: judge_fake(params, source, face),
+        discriminator.params,
+        fake,
+        has_aux=True,
+    )
+
+    # E on both pairs in one batch, neighbours so that a sharded batch stays where it is.
+    def classify(params: Params, face: Image) -> tuple[tuple[Logits, Features], Params]:
+        select = networks.classifier.select
+        pairs = jnp.stack([select(source, target), select(source, face)], axis=1)
+        forward = _forward(networks.classifier, classifier.batch_stats)
+        return forward(params, pairs.reshape(-1, *pairs.shape[2:]))
+
+    (logits, features), pull_classifier, classifier_stats = jax.vjp(
+        classify, classifier.params, fake, has_aux=True
+    )
+
+    # Eq. 1, weighted, by player.
+    def discriminator_terms(real: PatchLogits, fake: PatchLogits) -> Metrics:
+        weight = objective.adversarial_weight
+        return {
+            "discriminator/real": weight * losses.adversarial(real, real=True).mean(),
+            "discriminator/fake": weight * losses.adversarial(fake, real=False).mean(),
+        }
+
+    def adversarial_term(fake: PatchLogits) -> Float[Array, ""]:
+        return objective.adversarial_weight * losses.adversarial(fake, real=True).mean()
+
+    def l1_term(face: Image) -> Float[Array, ""]:
+        return objective.l1_weight * losses.l1(face, target).mean()
+
+    def classifier_terms(logits: Logits, features: Features) -> Metrics:
+        entropy = losses.softmax_cross_entropy(logits, jnp.repeat(label, 2)).reshape(-1, 2)
+        return {
+            "softmax_real": objective.softmax_weight * entropy[:, 0].mean(),
+            "softmax_fake": objective.softmax_weight * entropy[:, 1].mean(),
+            "island": _island(features, jnp.repeat(label, 2), state, objective),
+        }
+
+    # D descends its part of eq. 2.
+    (d_real, d_fake), d_metrics = jax.grad(_total(discriminator_terms), (0, 1), has_aux=True)(
+        real_logits, fake_logits
+    )
+    discriminator_gradient = jax.tree.map(jnp.add, pull_real(d_real)[0], pull_fake(d_fake)[0])
+
+    # E descends eq. 4 and 5.
+    cotangents, metrics = _classifier_terms(classifier_terms, logits, features, classifier.params)
+    classifier_gradient, from_classifier = pull_classifier(cotangents)
+
+    # G descends its part of eq. 2, eq. 3, and what E's loss says of the face.
+    adversarial, adversarial_cotangent = jax.value_and_grad(adversarial_term)(fake_logits)
+    l1, from_l1 = jax.value_and_grad(l1_term)(fake)
+    to_face = {"adversarial": pull_fake(adversarial_cotangent)[1], "l1": from_l1}
+    if objective.classifier_to_generator:
+        to_face["classifier"] = from_classifier
+    (generator_gradient,) = pull_generator(sum(to_face.values()))
+
+    metrics |= d_metrics | {"generator/adversarial": adversarial, "generator/l1": l1}
+    metrics |= {f"generator/{k}_gradient": jnp.linalg.norm(v) for k, v in to_face.items()}
+    metrics["classifier/accuracy"] = _accuracy(logits[1::2], label)  # on the fake pair
+    return Gradients(
+        generator_gradient,
+        discriminator_gradient,
+        classifier_gradient,
+        generator_stats,
+        discriminator_stats,
+        classifier_stats,
+        features,
+        metrics,
+    )
+
+
+class Prediction(NamedTuple):
+    """What G and E say of faces: all three in model range or probabilities."""
+
+    source: Image
+    generated: Image
+    probabilities: Float[Array, "b n"]
+
+
+def eval_step(
+    state: GanState, images: UInt8[Array, "b h w c"], *, networks: Networks, crop: int
+) -> Prediction:
+    """Centre crop → G → E on {I_SE, G(I_SE)}, running statistics: no image sees its batch.
+
+    The baseline, which has no G, "generates" the source face itself.
+    """
+    source = prepare(images, crop).astype(networks.classifier.head_dtype)
+    generated = source
+    if networks.generator is not None and state.generator is not None:
+        generated = networks.generator.apply(_variables(state.generator), source, train=False)
+    return Prediction(source, generated, classify(state, source, generated, networks=networks))
+
+
+def classify(
+    state: GanState, source: Image, face: Image, *, networks: Networks
+) -> Float[Array, "b n"]:
+    """E's probabilities for pairs given by hand, running statistics."""
+    pairs = networks.classifier.select(source, face)
+    logits, _ = networks.classifier.apply(_variables(state.classifier), pairs, train=False)
+    return jax.nn.softmax(logits)
+
+
+def _forward(network: nn.Module, batch_stats: Params) -> Callable:
+    """params, inputs → output, new running statistics: the network in training mode."""
+
+    def forward(params: Params, *inputs: jax.Array) -> tuple:
+        variables = {"params": params, "batch_stats": batch_stats}
+        output, new = network.apply(variables, *inputs, train=True, mutable=["batch_stats"])
+        return output, new["batch_stats"]
+
+    return forward
+
+
+def _variables(player: Player) -> Params:
+    return {"params": player.params, "batch_stats": player.batch_stats}
+
+
+def _total(terms: Callable[..., Metrics]) -> Callable:
+    """Sum of the named terms, with the terms beside it."""
+
+    def total(*arguments: jax.Array) -> tuple[jax.Array, Metrics]:
+        named = terms(*arguments)
+        return sum(named.values(), start=jnp.zeros(())), named
+
+    return total
+
+
+def _classifier_terms(
+    terms: Callable[[Logits, Features], Metrics], logits: Logits, features: Features, params: Params
+) -> tuple[tuple[Logits, Features], Metrics]:
+    """Cotangents of E's summed terms, with each term's size and gradient norm at E's features.
+
+    The features are where the terms meet: what lies below them sees their sum alone.
+    """
+
+    def one(name: str) -> tuple[Logits, Features]:
+        return jax.grad(lambda *outputs: terms(*outputs)[name], (0, 1))(logits, features)
+
+    sizes = terms(logits, features)
+    cotangents = {name: one(name) for name in sizes}
+    metrics = {f"classifier/{name}": size for name, size in sizes.items()}
+    for name, (to_logits, to_features) in cotangents.items():
+        at_features = to_features + to_logits @ params["head"]["kernel"].T
+        metrics[f"classifier/{name}_gradient"] = jnp.linalg.norm(at_features)
+    return jax.tree.map(lambda *parts: sum(parts), *cotangents.values()), metrics
+
+
+def _island(
+    features: Features, label: Labels, state: GanState, objective: Objective
+) -> Float[Array, ""]:
+    """λ4 · eq. 5. Its pair term is constant in every parameter: it moves the centres only."""
+    squares = island.distances(features, label, state.centres)
+    intra = island.reduce_distances(squares, objective.island_reduction)
+    pairs = jax.lax.stop_gradient(island.pair_term(state.centres)).sum()
+    return objective.island_weight * (intra + objective.island_alpha * pairs)
+
+
+def _update_centres(
+    state: GanState, features: Features, label: Labels, objective: Objective
+) -> island.Centres:
+    return island.update_centres(
+        state.centres, features, label, step=objective.centre_step, alpha=objective.island_alpha
+    )
+
+
+def _update(
+    player: Player, gradient: Params, batch_stats: Params, optimizer: optax.GradientTransformation
+) -> Player:
+    updates, opt_state = optimizer.update(gradient, player.opt_state, player.params)
+    return Player(optax.apply_updates(player.params, updates), batch_stats, opt_state)
+
+
+def _augmented(key: PRNGKey, state: GanState, batch: Batch, augmentation: Augmentation) -> Image:
+    step_key = jax.random.fold_in(jax.random.fold_in(key, state.step), AUGMENT)
+    dtype = state.centres.dtype
+    return augment(step_key, batch.image, augmentation).astype(dtype)
+
+
+def _accuracy(logits: Logits, label: Labels) -> Float[Array, ""]:
+    return (logits.argmax(-1) == label).mean()
+
+
+def _watch(state: GanState) -> Metrics:
+    """Norms of the centres and γ of every attention module, before this step's update."""
+    norms = jnp.linalg.norm(state.centres, axis=-1)
+    watched = {f"centres/norm_{i}": norm for i, norm in enumerate(norms)}
+    params = state.generator.params if state.generator is not None else {}
+    gammas = {f"generator/gamma_{k}": v["gamma"] for k, v in params.items() if "attention" in k}
+    return watched | gammas

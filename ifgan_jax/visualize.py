@@ -1,0 +1,254 @@
+"""Figures of a run from plain arrays: transfer grid (Fig. 5), attention maps (Fig. 6), curves, tables.
+
+Images are NHWC with one or three channels, uint8 or float in [-1, 1]; the dtype says which, and black
+and white are the ends of that range, never of the picture, so that pictures can be compared. Every
+function returns a matplotlib Figure 4.5 inches wide, which keeps its 10 pt letters readable on a phone;
+no pyplot, no global state. Captions belong to the page that shows a figure (report.py). Colours are
+those of Okabe and Ito, told apart by colour-blind readers. No jax, TensorFlow, config or file.
+"""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+Images = UInt8[np.ndarray, "n h w c"] | Float[np.ndarray, "n h w c"]
+Rows = Sequence[Mapping[str, float | None]]  # lines of metrics.jsonl
+
+BLUE, VERMILLION, YELLOW = "#0072B2", "#D55E00", "#F0E442"
+QUERIES = (("#56B4E9", "o"), (VERMILLION, "s"), (YELLOW, "^"))  # colour and shape of a query point
+WIDTH = 4.5  # inches; at 340 px of a phone one point is one pixel
+DPI = 200
+SMALL, TEXT = 8.5, 10.0  # font sizes in points
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """The figure as PNG, the same bytes each time (no date, no software version)."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def transfer_grid(
+    inputs: Images,
+    generated: Images,
+    targets: Images,
+    names: Sequence[str],
+    subjects: Sequence[str],
+) -> Figure:
+    """As Fig. 5: a row an example with input, generated face and target (the average face).
+
+    names, subjects: what stands left of each row, e.g. "happiness" and "S083".
+    Raises ValueError where the numbers of rows differ, or for images out of their range.
+    """
+    columns = {"input": inputs, "generated": generated, "target": targets}
+    _check_rows(names, **columns, subjects=subjects)
+    figure, axes = _picture_grid(len(names), 3, inputs.shape[1] / inputs.shape[2], label_share=0.25)
+    for column, (title, images) in enumerate(columns.items()):
+        axes[0][column].set_title(title, fontsize=TEXT)
+        for row, image in enumerate(_displayed(title, images)):
+            _show(axes[row][column], image)
+    for row, (name, subject) in enumerate(zip(names, subjects, strict=True)):
+        _label_row(axes[row][0], f"{name}\n{subject}")
+    return figure
+
+
+def attention_maps(
+    images: Images,
+    generated: Images,
+    maps: Float[np.ndarray, "n 3 a b"],
+    points: Float[np.ndarray, "n 3 2"],
+    names: Sequence[str],
+) -> Figure:
+    """As Fig. 6: a row an example with input, generated face and the maps of three query points.
+
+    The points (say eye, mouth, cheek) are marked on the generated face and on their own map. A map
+    is bright where the query looks; it lies over the faint face, enlarged smoothly to the face's
+    size, from 0 to its own largest weight.
+
+    Args:
+      maps: rows of the attention matrix, weights >= 0 over a × b positions that cover the image.
+      points: (row, column) of each query, in pixels of the generated face.
+      names: what stands left of each row.
+    Raises:
+      ValueError: numbers of rows differ, images out of range, negative or non-finite weights.
+    """
+    _check_rows(names, images=images, generated=generated, maps=maps, points=points)
+    if not (np.isfinite(maps).all() and (maps >= 0).all()):
+        raise ValueError("maps must hold finite attention weights >= 0 (rows of a softmax)")
+    height, width = generated.shape[1:3]
+    figure, axes = _picture_grid(len(names), 5, height / width, label_share=0.0)
+    inputs, faces = _displayed("images", images), _displayed("generated", generated)
+    titles = ("input", "generated", *(f"query {i}" for i in (1, 2, 3)))
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=TEXT)
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)  # the map's cells on the face's pixels
+    for row, name in enumerate(names):
+        _show(axes[row][0], inputs[row])
+        _show(axes[row][1], faces[row])
+        axes[row][0].set_xlabel(name, fontsize=TEXT, loc="left")
+        for query, (colour, marker) in enumerate(QUERIES):
+            axis = axes[row][2 + query]
+            _show(axis, faces[row])
+            weights = maps[row, query]
+            axis.imshow(
+                weights, "inferno", vmin=0, vmax=weights.max(), alpha=0.75, extent=extent,
+                interpolation="bilinear",
+            )  # fmt: skip
+            y, x = points[row, query]
+            for marked in (axes[row][1], axis):
+                marked.plot(x, y, marker, color=colour, markersize=5, markeredgecolor="black")
+            for spine in axis.spines.values():
+                spine.set(visible=True, color=colour, linewidth=2)
+    return figure
+
+
+def average_faces(images: Images, names: Sequence[str], counts: Sequence[int]) -> Figure:
+    """The average face of each expression, with the number of images it is the mean of.
+
+    Raises ValueError where the numbers differ, or for images out of their range.
+    """
+    _check_rows(names, images=images, counts=counts)
+    columns = min(len(names), 3 if len(names) <= 6 else 4)
+    rows = math.ceil(len(names) / columns)
+    figure, axes = _picture_grid(rows, columns, images.shape[1] / images.shape[2], label_share=0.0)
+    cells = [axis for row in axes for axis in row]
+    for axis in cells[len(names) :]:
+        axis.remove()
+    for axis, face, name, count in zip(cells, _displayed("images", images), names, counts, strict=False):  # fmt: skip
+        _show(axis, face)
+        axis.set_title(f"{name} (n = {count})" if columns < 4 else f"{name}\nn = {count}", fontsize=TEXT)  # fmt: skip
+    return figure
+
+
+def curves(rows: Rows) -> Figure:
+    """One small panel a term: training (each step faint, mean of each epoch bold) and validation.
+
+    Terms named accuracy come first, then in the order in which they appear. A panel whose values
+    are positive and span more than a factor 50 has a logarithmic axis. Missing or non-finite values
+    leave gaps.
+
+    Args:
+      rows: {"step": …, "epoch": …, "train/<term>": …, "validation/<term>": …} by ascending step.
+    Raises:
+      ValueError: no row holds a "train/" or "validation/" term.
+    """
+    terms = list(dict.fromkeys(k.partition("/")[2] for row in rows for k in row if "/" in k))
+    if not terms:
+        raise ValueError('no "train/…" or "validation/…" term in rows: nothing to draw')
+    terms.sort(key=lambda term: "accuracy" not in term)  # stable: the rest keeps its order
+    lines = math.ceil(len(terms) / 2)
+    figure = Figure(figsize=(WIDTH, 0.4 + 1.45 * lines), layout="constrained")
+    axes = figure.subplots(lines, 2, squeeze=False).ravel()
+    for axis in axes[len(terms) :]:
+        axis.remove()
+    for axis, term in zip(axes, terms, strict=False):
+        _curve(axis, rows, term)
+    handles = {label: h for a in axes for h, label in zip(*a.get_legend_handles_labels(), strict=True)}  # fmt: skip
+    figure.legend(
+        handles.values(), handles, loc="outside upper center", ncols=2, frameon=False, fontsize=TEXT
+    )
+    figure.supxlabel("step", fontsize=TEXT)
+    return figure
+
+
+def confusion_figure(matrix: Int[np.ndarray, "k k"], names: Sequence[str]) -> Figure:
+    """Counts, true classes in rows; a cell's shade is its share of the row, white 0 to blue 1.
+
+    A class without images keeps a row of zeros. Raises ValueError where `names` are too many or few.
+    """
+    _check_rows(names, matrix=matrix)
+    figure = Figure(figsize=(WIDTH, WIDTH * 0.95), layout="constrained")
+    axis = figure.add_subplot()
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    axis.imshow(shares, "Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axis.text(column, row, str(count), color=colour, ha="center", va="center", fontsize=TEXT)
+    axis.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=TEXT)  # fmt: skip
+    axis.set_yticks(range(len(names)), names, fontsize=TEXT)
+    axis.set_xlabel("predicted", fontsize=TEXT)
+    axis.set_ylabel("true", fontsize=TEXT)
+    axis.tick_params(length=0)
+    return figure
+
+
+def _curve(axis: Axes, rows: Rows, term: str) -> None:
+    """Draws one panel of `curves`."""
+    steps, values, epochs = _series(rows, f"train/{term}")
+    if len(steps):
+        ends = [np.flatnonzero(epochs == epoch) for epoch in np.unique(epochs)]
+        means = np.array([values[i].mean() for i in ends])
+        axis.plot(steps, values, color=BLUE, alpha=0.25, linewidth=0.7)
+        axis.plot([steps[i[-1]] for i in ends], means, color=BLUE, linewidth=1.6, label="training")
+        values = means
+    steps, checked, _ = _series(rows, f"validation/{term}")
+    if len(steps):
+        axis.plot(
+            steps, checked, "o-", color=VERMILLION, markersize=3, linewidth=1, label="validation"
+        )
+    drawn = np.concatenate([values, checked])
+    if len(drawn) and drawn.max() > 50 * drawn.min() > 0:
+        axis.set_yscale("log")
+    else:
+        axis.yaxis.set_major_locator(MaxNLocator(4))
+    axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    axis.set_title(term, fontsize=SMALL, loc="left")
+    axis.tick_params(labelsize=SMALL)
+    axis.grid(alpha=0.3, linewidth=0.5)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _series(rows: Rows, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps, values and epochs of the rows that hold a finite `key`."""
+    found: list[tuple[Any, ...]] = [
+        (row["step"], value, row["epoch"])
+        for row in rows
+        if (value := row.get(key)) is not None and math.isfinite(value)
+    ]
+    steps, values, epochs = np.array(found, float).reshape(-1, 3).T
+    return steps, values, epochs
+
+
+def _picture_grid(rows: int, columns: int, aspect: float, *, label_share: float) -> tuple[Figure, list[list[Axes]]]:  # fmt: skip
+    """Empty panels for pictures of the given height / width; label_share of a panel kept at left."""
+    side = WIDTH / (columns + 1.6 * label_share)
+    figure = Figure(figsize=(WIDTH, rows * (side * aspect + 0.08) + 0.35), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.ravel():
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    return figure, [list(row) for row in axes]
+
+
+def _displayed(name: str, images: Images) -> np.ndarray:
+    """Pictures as imshow takes them, in [0, 1]: (n, h, w) for gray, (n, h, w, 3) for colour."""
+    if images.dtype == np.uint8:
+        shown = images / 255.0
+    elif (shown := (images.astype(np.float64) + 1) / 2).min() < -1e-3 or not shown.max() <= 1.001:
+        raise ValueError(f"{name}: float images must lie in [-1, 1], found {images.min()} to {images.max()}")  # fmt: skip
+    shown = np.clip(shown, 0, 1)
+    return shown[..., 0] if images.shape[-1] == 1 else shown
+
+
+def _show(axis: Axes, image: np.ndarray) -> None:
+    axis.imshow(image, "gray", vmin=0, vmax=1)
+
+
+def _label_row(axis: Axes, text: str) -> None:
+    axis.set_ylabel(text, fontsize=TEXT, rotation=0, ha="right", va="center")
+
+
+def _check_rows(names: Sequence[str], **others: Any) -> None:
+    lengths = {"names": len(names)} | {name: len(other) for name, other in others.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"lengths differ: {lengths}")
+    if not names:
+        raise ValueError("nothing to draw: no rows")

@@ -1,0 +1,133 @@
+"""The average identity, "averaging all same-label expressive images in its training set" (4.1)."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+
+from ifgan_jax.data import averages
+from ifgan_jax.data.averages import average_faces
+from ifgan_jax.data.faces import Faces
+from ifgan_jax.data.pipeline import fake_faces
+from ifgan_jax.data.protocol import split_subjects
+
+
+@pytest.fixture
+def faces() -> Faces:
+    return fake_faces(60, 8, num_subjects=10, seed=3, num_classes=3)
+
+
+def flat(levels: list[int], labels: list[int]) -> Faces:
+    """Images of one grey level each."""
+    num = len(levels)
+    return Faces(
+        images=np.tile(np.array(levels, np.uint8)[:, None, None, None], (1, 2, 4, 1)),
+        labels=np.array(labels, np.int32),
+        subjects=np.array(["a"] * num),
+        sequences=np.array(["0"] * num),
+        frames=np.arange(num, dtype=np.int32),
+        intensities=np.ones(num, np.float32),
+    )
+
+
+def test_closed_form():
+    """Sums above 255 and a mean that is no grey level: (250 + 251 + 251) / 3."""
+    result = average_faces(flat([250, 10, 251, 20, 251], [1, 0, 1, 0, 1]), num_classes=2)
+    assert result.images.dtype == np.float32
+    assert result.images.shape == (2, 2, 4, 1)
+    np.testing.assert_array_equal(result.images[0], 15.0)
+    np.testing.assert_array_equal(result.images[1], np.float32(752 / 3))
+    np.testing.assert_array_equal(result.counts, [2, 3])
+
+
+def test_exact_over_many_images():
+    """2^17 bright images and a dark one: a float32 sum (24 bits) would lose the remainder."""
+    num = 2**17
+    one = flat([255], [0])
+    many = one.select(np.zeros(num + 1, int))
+    many.images[-1] = 0
+    assert average_faces(many, 1).images[0, 0, 0, 0] == np.float32(255 * num / (num + 1))
+
+
+def test_order_of_examples_does_not_matter(faces):
+    shuffled = faces.select(np.random.default_rng(0).permutation(len(faces)))
+    assert average_faces(shuffled, 3).hash == average_faces(faces, 3).hash
+
+
+def test_only_training_images_count(faces):
+    """Other validation and test images: the same averages; another training image: others."""
+    split = split_subjects(faces.subjects.tolist(), fold=0, num_folds=10)
+    training = np.isin(faces.subjects, split.train)
+    before = average_faces(faces.select(training), 3)
+    images = faces.images.copy()
+    images[~training] = 255 - images[~training]
+    held_out_changed = dataclasses.replace(faces, images=images)
+    assert average_faces(held_out_changed.select(training), 3).hash == before.hash
+    assert before.counts.sum() == 8 * 6
+    images[np.flatnonzero(training)[0], 0, 0, 0] ^= 1
+    changed = dataclasses.replace(faces, images=images)
+    assert average_faces(changed.select(training), 3).hash != before.hash
+
+
+def test_errors_name_the_expression(faces):
+    without = faces.select(faces.labels != 1)
+    with pytest.raises(ValueError, match=r"training part has no image of: disgust\."):
+        average_faces(without, 3)
+    with pytest.raises(ValueError, match=r"no image of: happiness, sadness"):
+        average_faces(faces, 5)
+    with pytest.raises(ValueError, match=r"Labels \[2\] are outside 0 to 1 .*select the classes"):
+        average_faces(faces, 2)
+
+
+def test_save_and_load(faces, tmp_path):
+    saved = average_faces(faces, 3)
+    saved.save(tmp_path / "averages.npz")
+    loaded = averages.load(tmp_path / "averages.npz")
+    np.testing.assert_array_equal(loaded.images, saved.images)
+    np.testing.assert_array_equal(loaded.counts, saved.counts)
+    assert loaded.hash == saved.hash
+    assert [path.name for path in tmp_path.iterdir()] == ["averages.npz"]
+    with np.load(tmp_path / "averages.npz", allow_pickle=False) as stored:
+        assert stored["sha256"] == saved.hash
+
+
+def test_hash_is_of_shape_pixels_and_counts():
+    """The bytes in the order that the docstring gives, so that other programs can check them."""
+    result = average_faces(flat([7, 9], [0, 1]), 2)
+    content = b"(2, 2, 4, 1)" + np.repeat([7, 9], 8).astype("<f4").tobytes()
+    content += np.array([1, 1], "<i8").tobytes()
+    assert result.hash == hashlib.sha256(content).hexdigest()
+
+
+def test_other_content_than_its_hash_says(faces, tmp_path):
+    """A well-formed file whose pixels are not those that were hashed."""
+    path = tmp_path / "averages.npz"
+    good = average_faces(faces, 3)
+    other = good.images.copy()
+    other[0, 0, 0, 0] += 1
+    np.savez(path, images=other, counts=good.counts, sha256=np.array(good.hash))
+    with pytest.raises(ValueError, match=r"averages\.npz is damaged: .*Delete it and save"):
+        averages.load(path)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "no hash", "pickle"])
+def test_damaged_file(faces, tmp_path, damage):
+    path = tmp_path / "averages.npz"
+    good = average_faces(faces, 3)
+    good.save(path)
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[len(content) // 3] ^= 1
+    path.write_bytes({"cut": content[:-100], "empty": b""}.get(damage, content))
+    if damage == "no hash":
+        np.savez(path, images=good.images, counts=good.counts)
+    if damage == "pickle":
+        np.savez(path, images=np.array([{}], object), counts=good.counts, sha256=good.hash)
+    with pytest.raises(ValueError, match=r"averages\.npz is not a readable file .*Delete it and"):
+        averages.load(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No average faces at .*none\.npz: save them"):
+        averages.load(tmp_path / "none.npz")
