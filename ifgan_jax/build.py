@@ -84,6 +84,7 @@ def build_networks(config: ConfigDict) -> Networks:
         dtype=dtype,
     )
     generator = AttentionUNet(channels=config.data.channels, dtype=dtype, **config.generator)
+    generator = generator.clone(widths=tuple(generator.widths))  # a list once read from JSON
     discriminator = PatchGAN(dtype=dtype, **config.discriminator)
     if config.method == "baseline":
         if config.classifier.inputs != "source":
@@ -151,6 +152,15 @@ def compile_steps(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Com
     )
 
 
+def abstract_state(compiled: Compiled, config: ConfigDict) -> GanState:
+    """Shapes, types and placement of the state, for restoring."""
+    shapes = jax.eval_shape(compiled.create_state, state_key(config))
+    everywhere = sharding.replicated(compiled.mesh)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
+    )
+
+
 def check_sizes(config: ConfigDict, num_devices: int) -> None:
     """Refuse batch sizes that the devices cannot share, before any data is read."""
     sharding.check_batch_size("batch_size", config.batch_size, num_devices)
@@ -184,4 +194,3 @@ def state_key(config: ConfigDict) -> jax.Array:
 def _choose(key: str, value: Any, choices: Collection[Any]) -> None:
     if value not in choices:
         raise ValueError(f"{key} {value!r}: choose one of {', '.join(map(str, choices))}")
-

@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 import jax
 import orbax.checkpoint as ocp
 
+LOGGER = logging.getLogger(__name__)
+
 MANIFEST = "manifest.json"
 Tree = TypeVar("Tree")
 
@@ -92,7 +94,7 @@ class Checkpoints:
             try:
                 return self.restore(template, step=step)
             except DamagedCheckpointError as error:
-                logging.warning("%s; trying the one before", error)
+                LOGGER.warning("%s; trying the one before", error)
         return None
 
     def _path(self, step: int) -> Path:

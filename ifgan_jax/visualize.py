@@ -1,14 +1,15 @@
-"""Figures of a run from plain arrays: transfer grid (Fig. 5), attention maps (Fig. 6), curves, tables.
+"""Figures of a run from arrays: transfer grid (Fig. 5), attention maps (Fig. 6), curves, confusion.
 
-Images are NHWC with one or three channels, uint8 or float in [-1, 1]; the dtype says which, and black
-and white are the ends of that range, never of the picture, so that pictures can be compared. Every
-function returns a matplotlib Figure 4.5 inches wide, which keeps its 10 pt letters readable on a phone;
-no pyplot, no global state. Captions belong to the page that shows a figure (report.py). Colours are
-those of Okabe and Ito, told apart by colour-blind readers. No jax, TensorFlow, config or file.
+Images are NHWC with one or three channels, uint8 or float in [-1, 1]; the dtype says which, and
+black and white are the ends of that range, never of the picture, so that pictures compare. Every
+function returns a matplotlib Figure 4.5 inches wide, whose 10 pt letters stay readable on a phone;
+no pyplot, no global state. Captions belong to the page that shows a figure (report.py). Colours
+are Okabe and Ito's, which colour-blind readers tell apart. No jax, TensorFlow, config or file.
 """
 
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,13 +20,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 Images = UInt8[np.ndarray, "n h w c"] | Float[np.ndarray, "n h w c"]
-Rows = Sequence[Mapping[str, float | None]]  # lines of metrics.jsonl
+Rows = Sequence[Mapping[str, int | float | None]]  # lines of metrics.jsonl
 
 BLUE, VERMILLION, YELLOW = "#0072B2", "#D55E00", "#F0E442"
 QUERIES = (("#56B4E9", "o"), (VERMILLION, "s"), (YELLOW, "^"))  # colour and shape of a query point
 WIDTH = 4.5  # inches; at 340 px of a phone one point is one pixel
 DPI = 200
 SMALL, TEXT = 8.5, 10.0  # font sizes in points
+UNDRAWN = "gradient|norm_"  # terms that `curves` leaves out: a dozen panels are enough
 
 
 def png_bytes(figure: Figure) -> bytes:
@@ -49,13 +51,15 @@ def transfer_grid(
     """
     columns = {"input": inputs, "generated": generated, "target": targets}
     _check_rows(names, **columns, subjects=subjects)
-    figure, axes = _picture_grid(len(names), 3, inputs.shape[1] / inputs.shape[2], label_share=0.25)
+    figure, axes = _picture_grid(len(names), 3, inputs.shape[1] / inputs.shape[2], label=0.85)
     for column, (title, images) in enumerate(columns.items()):
         axes[0][column].set_title(title, fontsize=TEXT)
         for row, image in enumerate(_displayed(title, images)):
             _show(axes[row][column], image)
     for row, (name, subject) in enumerate(zip(names, subjects, strict=True)):
-        _label_row(axes[row][0], f"{name}\n{subject}")
+        axes[row][0].set_ylabel(
+            f"{name}\n{subject}", fontsize=TEXT, rotation=0, ha="right", va="center"
+        )
     return figure
 
 
@@ -83,7 +87,7 @@ def attention_maps(
     if not (np.isfinite(maps).all() and (maps >= 0).all()):
         raise ValueError("maps must hold finite attention weights >= 0 (rows of a softmax)")
     height, width = generated.shape[1:3]
-    figure, axes = _picture_grid(len(names), 5, height / width, label_share=0.0)
+    figure, axes = _picture_grid(len(names), 5, height / width, label=0.25)
     inputs, faces = _displayed("images", images), _displayed("generated", generated)
     titles = ("input", "generated", *(f"query {i}" for i in (1, 2, 3)))
     for axis, title in zip(axes[0], titles, strict=True):
@@ -92,15 +96,20 @@ def attention_maps(
     for row, name in enumerate(names):
         _show(axes[row][0], inputs[row])
         _show(axes[row][1], faces[row])
-        axes[row][0].set_xlabel(name, fontsize=TEXT, loc="left")
+        axes[row][0].set_ylabel(name, fontsize=TEXT)
         for query, (colour, marker) in enumerate(QUERIES):
             axis = axes[row][2 + query]
             _show(axis, faces[row])
             weights = maps[row, query]
             axis.imshow(
-                weights, "inferno", vmin=0, vmax=weights.max(), alpha=0.75, extent=extent,
+                weights,
+                "inferno",
+                vmin=0,
+                vmax=weights.max(),
+                alpha=0.6,
+                extent=extent,
                 interpolation="bilinear",
-            )  # fmt: skip
+            )
             y, x = points[row, query]
             for marked in (axes[row][1], axis):
                 marked.plot(x, y, marker, color=colour, markersize=5, markeredgecolor="black")
@@ -117,40 +126,49 @@ def average_faces(images: Images, names: Sequence[str], counts: Sequence[int]) -
     _check_rows(names, images=images, counts=counts)
     columns = min(len(names), 3 if len(names) <= 6 else 4)
     rows = math.ceil(len(names) / columns)
-    figure, axes = _picture_grid(rows, columns, images.shape[1] / images.shape[2], label_share=0.0)
+    figure, axes = _picture_grid(rows, columns, images.shape[1] / images.shape[2])
     cells = [axis for row in axes for axis in row]
     for axis in cells[len(names) :]:
         axis.remove()
-    for axis, face, name, count in zip(cells, _displayed("images", images), names, counts, strict=False):  # fmt: skip
+    for axis, face, name, count in zip(
+        cells, _displayed("images", images), names, counts, strict=False
+    ):
         _show(axis, face)
-        axis.set_title(f"{name} (n = {count})" if columns < 4 else f"{name}\nn = {count}", fontsize=TEXT)  # fmt: skip
+        axis.set_title(
+            f"{name} (n = {count})" if columns < 4 else f"{name}\nn = {count}", fontsize=TEXT
+        )
     return figure
 
 
 def curves(rows: Rows) -> Figure:
     """One small panel a term: training (each step faint, mean of each epoch bold) and validation.
 
-    Terms named accuracy come first, then in the order in which they appear. A panel whose values
-    are positive and span more than a factor 50 has a logarithmic axis. Missing or non-finite values
-    leave gaps.
+    Accuracies come first, the rest in the order in which it appears; gradient and centre norms are
+    left out (metrics.jsonl and TensorBoard have them). "validation/accuracy" shares the panel of
+    "train/classifier/accuracy". An axis is logarithmic where values are positive and span more than
+    a factor 50. Missing or non-finite values leave gaps.
 
     Args:
       rows: {"step": …, "epoch": …, "train/<term>": …, "validation/<term>": …} by ascending step.
     Raises:
       ValueError: no row holds a "train/" or "validation/" term.
     """
-    terms = list(dict.fromkeys(k.partition("/")[2] for row in rows for k in row if "/" in k))
+    names = dict.fromkeys(name for row in rows for name in row if "/" in name)
+    shown = [name.partition("/")[2] for name in names if not re.search(UNDRAWN, name)]
+    terms = [t for t in dict.fromkeys(shown) if not any(o.endswith("/" + t) for o in shown)]
     if not terms:
         raise ValueError('no "train/…" or "validation/…" term in rows: nothing to draw')
     terms.sort(key=lambda term: "accuracy" not in term)  # stable: the rest keeps its order
     lines = math.ceil(len(terms) / 2)
-    figure = Figure(figsize=(WIDTH, 0.4 + 1.45 * lines), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.4 + 1.6 * lines), layout="constrained")
     axes = figure.subplots(lines, 2, squeeze=False).ravel()
     for axis in axes[len(terms) :]:
         axis.remove()
     for axis, term in zip(axes, terms, strict=False):
         _curve(axis, rows, term)
-    handles = {label: h for a in axes for h, label in zip(*a.get_legend_handles_labels(), strict=True)}  # fmt: skip
+    handles = {
+        label: h for a in axes for h, label in zip(*a.get_legend_handles_labels(), strict=True)
+    }
     figure.legend(
         handles.values(), handles, loc="outside upper center", ncols=2, frameon=False, fontsize=TEXT
     )
@@ -161,7 +179,7 @@ def curves(rows: Rows) -> Figure:
 def confusion_figure(matrix: Int[np.ndarray, "k k"], names: Sequence[str]) -> Figure:
     """Counts, true classes in rows; a cell's shade is its share of the row, white 0 to blue 1.
 
-    A class without images keeps a row of zeros. Raises ValueError where `names` are too many or few.
+    A class without images keeps a row of zeros. Raises ValueError where `names` do not fit.
     """
     _check_rows(names, matrix=matrix)
     figure = Figure(figsize=(WIDTH, WIDTH * 0.95), layout="constrained")
@@ -171,7 +189,9 @@ def confusion_figure(matrix: Int[np.ndarray, "k k"], names: Sequence[str]) -> Fi
     for (row, column), count in np.ndenumerate(matrix):
         colour = "white" if shares[row, column] > 0.5 else "black"
         axis.text(column, row, str(count), color=colour, ha="center", va="center", fontsize=TEXT)
-    axis.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=TEXT)  # fmt: skip
+    axis.set_xticks(
+        range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=TEXT
+    )
     axis.set_yticks(range(len(names)), names, fontsize=TEXT)
     axis.set_xlabel("predicted", fontsize=TEXT)
     axis.set_ylabel("true", fontsize=TEXT)
@@ -186,9 +206,11 @@ def _curve(axis: Axes, rows: Rows, term: str) -> None:
         ends = [np.flatnonzero(epochs == epoch) for epoch in np.unique(epochs)]
         means = np.array([values[i].mean() for i in ends])
         axis.plot(steps, values, color=BLUE, alpha=0.25, linewidth=0.7)
-        axis.plot([steps[i[-1]] for i in ends], means, color=BLUE, linewidth=1.6, label="training")
+        ends_at = [steps[i[-1]] for i in ends]
+        axis.plot(ends_at, means, "o-", color=BLUE, markersize=2, linewidth=1.6, label="training")
         values = means
-    steps, checked, _ = _series(rows, f"validation/{term}")
+    validation = [f"validation/{term}", f"validation/{term.rpartition('/')[2]}"]
+    steps, checked, _ = _series(rows, *validation)
     if len(steps):
         axis.plot(
             steps, checked, "o-", color=VERMILLION, markersize=3, linewidth=1, label="validation"
@@ -199,28 +221,34 @@ def _curve(axis: Axes, rows: Rows, term: str) -> None:
     else:
         axis.yaxis.set_major_locator(MaxNLocator(4))
     axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))
-    axis.set_title(term, fontsize=SMALL, loc="left")
+    axis.set_title(term.replace("/", "\n"), fontsize=SMALL, loc="left")
     axis.tick_params(labelsize=SMALL)
     axis.grid(alpha=0.3, linewidth=0.5)
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _series(rows: Rows, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Steps, values and epochs of the rows that hold a finite `key`."""
+def _series(rows: Rows, *keys: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Steps, values and epochs of the rows that hold a finite value under one of `keys`."""
     found: list[tuple[Any, ...]] = [
         (row["step"], value, row["epoch"])
         for row in rows
-        if (value := row.get(key)) is not None and math.isfinite(value)
+        for value in [next((row[key] for key in keys if key in row), None)]
+        if value is not None and math.isfinite(value)
     ]
     steps, values, epochs = np.array(found, float).reshape(-1, 3).T
     return steps, values, epochs
 
 
-def _picture_grid(rows: int, columns: int, aspect: float, *, label_share: float) -> tuple[Figure, list[list[Axes]]]:  # fmt: skip
-    """Empty panels for pictures of the given height / width; label_share of a panel kept at left."""
-    side = WIDTH / (columns + 1.6 * label_share)
-    figure = Figure(figsize=(WIDTH, rows * (side * aspect + 0.08) + 0.35), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+def _picture_grid(
+    rows: int, columns: int, aspect: float, *, label: float = 0.0, title: float = 0.25
+) -> tuple[Figure, list[list[Axes]]]:
+    """Bare panels for pictures of the given height / width.
+
+    label: inches kept at the left of all rows; title: inches above the first row.
+    """
+    side = (WIDTH - label) / columns
+    figure = Figure(figsize=(WIDTH, rows * side * aspect + title))
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.ravel():
         axis.set(xticks=[], yticks=[])
@@ -233,17 +261,15 @@ def _displayed(name: str, images: Images) -> np.ndarray:
     if images.dtype == np.uint8:
         shown = images / 255.0
     elif (shown := (images.astype(np.float64) + 1) / 2).min() < -1e-3 or not shown.max() <= 1.001:
-        raise ValueError(f"{name}: float images must lie in [-1, 1], found {images.min()} to {images.max()}")  # fmt: skip
+        raise ValueError(
+            f"{name}: float images must lie in [-1, 1], found {images.min()} to {images.max()}"
+        )
     shown = np.clip(shown, 0, 1)
     return shown[..., 0] if images.shape[-1] == 1 else shown
 
 
 def _show(axis: Axes, image: np.ndarray) -> None:
     axis.imshow(image, "gray", vmin=0, vmax=1)
-
-
-def _label_row(axis: Axes, text: str) -> None:
-    axis.set_ylabel(text, fontsize=TEXT, rotation=0, ha="right", va="center")
 
 
 def _check_rows(names: Sequence[str], **others: Any) -> None:

@@ -43,7 +43,7 @@ def _prepared(images: UInt8[np.ndarray, "n s s"], crop: float) -> Float[np.ndarr
     return (np.stack(small).astype(np.float32) / 127.5 - 1.0)[..., None]
 
 
-def _network(path: str):  # noqa: ANN202  (a keras model)
+def _network(path: str):
     """The stored architecture, rebuilt: today's Keras cannot read a file of Keras 2.0."""
     import h5py
     import keras
@@ -67,7 +67,7 @@ def _network(path: str):  # noqa: ANN202  (a keras model)
         return keras.Model(first, tensors[layers[-1]["name"]])
 
 
-def _layer(layers, kind: str, config: dict):  # noqa: ANN001, ANN202
+def _layer(layers, kind: str, config: dict):
     """One layer of the few kinds that the network has."""
     keys = {
         "Conv2D": ("filters", "kernel_size", "strides", "padding", "use_bias"),

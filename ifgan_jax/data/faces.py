@@ -58,7 +58,7 @@ class Faces:
         self._refuse("label", self.labels, 0, len(Expression) - 1)
         self._refuse("intensity", self.intensities, 0.0, 1.0)
 
-    def _refuse(self, noun: str, values: np.ndarray, low: float, high: float) -> None:
+    def _refuse(self, noun: str, values: np.ndarray, low: int | float, high: int | float) -> None:
         """Raises for the first value outside [low, high]; NaN is outside."""
         wrong = np.flatnonzero(~((values >= low) & (values <= high)))
         if len(wrong):

@@ -7,7 +7,9 @@ with TensorFlow import this one, and `import ifgan_jax` does not.
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # no notes on CPU features; warnings stay
+# It only copies arrays here, so its notes on oneDNN and CPU features are noise; warnings stay.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
 import tensorflow as tf
 

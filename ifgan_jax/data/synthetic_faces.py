@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import tqdm
-from etils import epath
 
 from ifgan_jax.data import host_tensorflow  # noqa: F401  (before TFDS loads TensorFlow)
 from ifgan_jax.data.protocol import Expression
@@ -73,9 +72,9 @@ class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
     """Rendered faces of random people in seven expressions; see docs/data_card.md."""
 
     # TFDS 4.9.10 finds this by a package it does not list among its requirements.
-    code_path = epath.Path(__file__)
-    VERSION = tfds.core.Version("0.1.0")
-    RELEASE_NOTES = {"0.1.0": "The prototype's faces."}  # noqa: RUF012  (TFDS's form)
+    code_path = pathlib.Path(__file__)
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012  (TFDS's form)
     BUILDER_CONFIGS = [  # noqa: RUF012
         SyntheticFacesConfig(
             name=config_name(size, subjects, difficulty),
@@ -89,7 +88,7 @@ class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
     def __init__(self, *, processes: int | None = None, **kwargs: Any) -> None:
         """As the base class; `processes` renderers, None: one for each usable core."""
         super().__init__(**kwargs)
-        self._processes = processes or len(os.sched_getaffinity(0))
+        self._processes = processes or usable_cores()
 
     def _info(self) -> tfds.core.DatasetInfo:
         size = self.builder_config.size
@@ -143,6 +142,13 @@ class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
                     "intensity": request.level,
                 },
             )
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, where the system tells (Linux), else those it has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def prepare(

@@ -12,49 +12,59 @@ import numpy as np
 
 from ifgan_jax.data.protocol import Expression
 
-MAX_WEIGHT = 1.15  # beyond it the mesh folds over itself
+MAX_WEIGHT = 1.3  # beyond it the mesh folds over itself
+_RESPONSE = 0.75  # exponent of the intensity: half of it shows 60 % of the movement
 # Units without a left and a right half.
 CENTRAL = frozenset(
-    "browInnerUp jawOpen jawForward mouthRollLower mouthRollUpper mouthShrugLower "
-    "mouthShrugUpper mouthFunnel mouthPucker mouthClose tongueOut cheekPuff".split()
+    {
+        *("browInnerUp", "cheekPuff", "jawForward", "jawOpen", "mouthClose", "mouthFunnel"),
+        *("mouthPucker", "mouthRollLower", "mouthRollUpper"),
+        *("mouthShrugLower", "mouthShrugUpper", "tongueOut"),
+    }
 )
 # fmt: off
 PROTOTYPES: Mapping[Expression, Sequence[Mapping[str, float]]] = MappingProxyType({
-    Expression.ANGER: (
-        dict(browDown=1.0, eyeSquint=.45, eyeWide=.25, mouthPress=.8, mouthRollLower=.35,
-             mouthRollUpper=.25, noseSneer=.25, mouthShrugLower=.3, jawForward=.2),
-        dict(browDown=1.0, eyeWide=.45, noseSneer=.5, mouthUpperUp=.35, mouthLowerDown=.7,
-             mouthStretch=.35, jawOpen=.18, mouthFunnel=.15),
+    Expression.ANGER: (  # lips pressed; teeth bared; shouting
+        {"browDown": 1.3, "eyeWide": .3, "noseSneer": .8, "mouthPress": .6, "mouthUpperUp": .3,
+         "mouthShrugLower": .2, "mouthFrown": .15, "jawForward": .4},
+        {"browDown": 1.3, "eyeWide": .6, "noseSneer": .5, "mouthUpperUp": .8,
+         "mouthLowerDown": 1.0, "mouthStretch": .3, "mouthFunnel": .2, "jawOpen": .08},
+        {"browDown": 1.3, "eyeWide": .7, "noseSneer": .5, "mouthUpperUp": .9,
+         "mouthLowerDown": .8, "mouthFunnel": .35, "jawOpen": .35},
     ),
-    Expression.DISGUST: (
-        dict(noseSneer=1.0, mouthUpperUp=.65, browDown=.6, eyeSquint=.6, cheekSquint=.55,
-             mouthShrugLower=.45, mouthFrown=.35),
-        dict(noseSneer=.9, mouthUpperUp=.75, browDown=.45, eyeSquint=.7, cheekSquint=.5,
-             jawOpen=.22, mouthLowerDown=.3),
+    Expression.DISGUST: (  # lips closed; upper lip raised; mouth open
+        {"noseSneer": 1.2, "mouthUpperUp": .5, "browDown": .3, "eyeSquint": .5, "cheekSquint": .5,
+         "mouthShrugLower": .6, "mouthShrugUpper": .6, "mouthFrown": .7},
+        {"noseSneer": 1.2, "mouthUpperUp": .9, "browDown": .25, "eyeSquint": .5,
+         "cheekSquint": .5, "mouthShrugUpper": .4, "mouthFrown": .6, "jawOpen": .12},
+        {"noseSneer": 1.1, "mouthUpperUp": .9, "browDown": .2, "eyeSquint": .4,
+         "cheekSquint": .5, "mouthFrown": .4, "jawOpen": .3, "mouthShrugLower": .3},
     ),
-    Expression.FEAR: (
-        dict(browInnerUp=.95, browOuterUp=.45, browDown=.3, eyeWide=.9, mouthStretch=.85,
-             jawOpen=.22, mouthLowerDown=.35),
-        dict(browInnerUp=1.0, browOuterUp=.3, browDown=.25, eyeWide=1.0, mouthStretch=.6,
-             jawOpen=.42, mouthFrown=.2, mouthUpperUp=.1),
+    Expression.FEAR: (  # lips drawn back; mouth open
+        {"browInnerUp": 1.0, "browOuterUp": .15, "browDown": .5, "eyeWide": 1.2,
+         "mouthStretch": 1.1, "mouthDimple": .4, "mouthLowerDown": .8, "jawOpen": .06},
+        {"browInnerUp": 1.0, "browOuterUp": .1, "browDown": .5, "eyeWide": 1.2,
+         "mouthStretch": 1.2, "mouthDimple": .3, "mouthLowerDown": .9, "jawOpen": .16},
     ),
-    Expression.HAPPINESS: (
-        dict(mouthSmile=1.0, cheekSquint=.75, eyeSquint=.35, mouthUpperUp=.35, jawOpen=.12,
-             mouthLowerDown=.15),
-        dict(mouthSmile=.85, cheekSquint=.6, eyeSquint=.3, mouthDimple=.3, mouthPress=.1),
-        dict(mouthSmile=1.0, cheekSquint=.9, eyeSquint=.5, mouthUpperUp=.4, jawOpen=.3,
-             mouthLowerDown=.3),
+    Expression.HAPPINESS: (  # showing teeth; lips closed; laughing
+        {"mouthSmile": .9, "cheekSquint": .75, "eyeSquint": .35, "mouthUpperUp": .5,
+         "mouthLowerDown": .3, "jawOpen": .12},
+        {"mouthSmile": .8, "cheekSquint": .6, "eyeSquint": .3, "mouthDimple": .3,
+         "mouthPress": .1},
+        {"mouthSmile": .9, "cheekSquint": .9, "eyeSquint": .5, "mouthUpperUp": .5,
+         "mouthLowerDown": .4, "jawOpen": .3},
     ),
-    Expression.SADNESS: (
-        dict(browInnerUp=.85, browDown=.3, mouthFrown=.95, mouthShrugLower=.65, eyeSquint=.25,
-             eyeBlink=.22, mouthPress=.2),
-        dict(browInnerUp=.9, mouthFrown=.7, mouthShrugLower=.3, eyeBlink=.3, mouthRollLower=.3,
-             mouthStretch=.2, eyeLookDown=.35),
+    Expression.SADNESS: (  # chin raised; eyes cast down
+        {"browInnerUp": 1.1, "browDown": .3, "mouthFrown": 1.0, "mouthShrugLower": .6,
+         "eyeSquint": .2, "eyeBlink": .25, "mouthPress": .2},
+        {"browInnerUp": 1.1, "browDown": .2, "mouthFrown": .8, "mouthShrugLower": .4,
+         "mouthStretch": .25, "eyeBlink": .35, "eyeLookDown": .3},
     ),
-    Expression.SURPRISE: (
-        dict(browInnerUp=.95, browOuterUp=1.0, eyeWide=.9, jawOpen=.62, mouthFunnel=.18),
-        dict(browInnerUp=.9, browOuterUp=.9, eyeWide=.7, jawOpen=.38, mouthFunnel=.35,
-             mouthPucker=.1),
+    Expression.SURPRISE: (  # jaw dropped; lips rounded
+        {"browInnerUp": 1.1, "browOuterUp": 1.1, "eyeWide": 1.1, "jawOpen": .8,
+         "mouthFunnel": .25},
+        {"browInnerUp": 1.0, "browOuterUp": 1.0, "eyeWide": 1.0, "jawOpen": .6,
+         "mouthFunnel": .5, "mouthPucker": .15},
     ),
     Expression.NEUTRAL: ({},),
 })
@@ -75,10 +85,10 @@ def sample_expression(
       weights by unit name ("browDownLeft", "jawOpen", …), 0 to `MAX_WEIGHT`.
     """
     variants = PROTOTYPES[expression]
-    prototype = variants[rng.integers(len(variants))]
+    prototype = variants[int(rng.integers(len(variants)))]
     weights = _gaze(rng)
     for unit, strength in prototype.items():
-        x = strength * intensity * np.exp(rng.normal(0, 0.15))
+        x = strength * intensity**_RESPONSE * np.exp(rng.normal(0, 0.15))
         tilt = rng.normal(0, 0.06)
         if unit in CENTRAL:
             halves = {unit: x}

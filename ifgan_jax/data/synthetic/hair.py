@@ -21,12 +21,11 @@ def curtain(
 ) -> tuple[Float64[np.ndarray, "s s"], Float64[np.ndarray, "s s"]]:
     """Coverage, 0 to 1, and light of the curtain at positions from the point between the eyes."""
     x = x + _YAW_SHIFT * scene.pose[0]
-    wave = 0.03 * noise(identity.texture_seed + 1, 0.1 * x, 0.5 * y)
+    wave = 0.04 * noise(identity.texture_seed + 1, 0.01 * x, 0.06 * y)
     half = _HEAD_HALF_WIDTH + identity.hair_width * smoothstep(-y, -_CROWN, 0.6) + wave
     rounding = np.sqrt(np.clip(1 - (np.maximum(y - _CROWN, 0) / 1.1) ** 2, 0, 1))
     inside = smoothstep(half * rounding - np.abs(x), -_EDGE, _EDGE)
-    inside *= smoothstep(y + identity.hair_length + 2 * wave, -_EDGE, _EDGE)
-    strands = 1 + 0.3 * noise(identity.texture_seed, 2.5 * x, 0.25 * y)
+    strands = 1 + 0.3 * noise(identity.texture_seed, 1.5 * x, 0.1 * y)
     outward = np.clip(x / half * scene.light[0] + 0.5 * scene.light[1] + 0.3, 0.1, 1.0)
     behind = smoothstep(np.abs(x), 0.35, 0.75)  # the part behind the neck lies in shadow
     light = scene.ambient * 0.7 + scene.key * 0.6 * outward

@@ -11,7 +11,7 @@ import functools
 import importlib.resources
 
 import numpy as np
-from jaxtyping import Float, Float64, Int, Int64, UInt8
+from jaxtyping import Float, Float64, Int64, UInt8
 
 TARGET_UNIT = 1000.0  # targets are stored as int16 in units of 1e-3 dm
 MASKS = ("lips", "eyelids", "inside-mouth", "ears")
@@ -63,7 +63,9 @@ class HeadModel:
         resource = importlib.resources.files("ifgan_jax.data.synthetic") / "head_model.npz"
         with importlib.resources.as_file(resource) as path, np.load(path, allow_pickle=False) as d:
             data = {name: d[name] for name in d.files}
-        quads, group = data["quads"].astype(np.int64), data["group"].astype(np.int64)
+        quads, quads_uv, group = (
+            data[name].astype(np.int64) for name in ("quads", "quads_uv", "group")
+        )
         vertex_parts = np.zeros(len(data["verts"]), np.int64)
         for part in Part:
             vertex_parts[quads[group == part]] = part
@@ -73,9 +75,7 @@ class HeadModel:
             parts=np.concatenate([group, group]),
             vertex_parts=vertex_parts,
             occlusion=data["ao"].astype(np.float64),
-            masks={
-                name: _per_vertex(data["mask_" + name], quads, data["quads_uv"]) for name in MASKS
-            },
+            masks={name: _per_vertex(data["mask_" + name], quads, quads_uv) for name in MASKS},
             names=tuple(str(name) for name in data["names"]),
             starts=data["ptr"].astype(np.int64),
             index=data["idx"].astype(np.int64),
@@ -155,11 +155,10 @@ def _settle_mouth(
     """Lowers the upper teeth behind the lip's edge, evens both rows, and lays the tongue down.
 
     MakeHuman's rows curve up by 1 dm per dm² to the sides, so that a smile shows gums only and an
-    open jaw shows two fangs; its tongue touches the palate. Both rows go back a little, clear of the cheeks.
+    open jaw shows two fangs; its tongue touches the palate. Both rows go back a little, clear of
+    the cheeks.
     """
-    upper, lower, tongue = (
-        parts == p for p in (Part.UPPER_TEETH, Part.LOWER_TEETH, Part.TONGUE)
-    )
+    upper, lower, tongue = (parts == p for p in (Part.UPPER_TEETH, Part.LOWER_TEETH, Part.TONGUE))
     side = vertices[:, 0] ** 2
     settled = vertices.copy()
     settled[upper, 1] -= 0.040 + 0.75 * side[upper]
@@ -176,7 +175,9 @@ def _split_quads(quads: Int64[np.ndarray, "q 4"]) -> Int64[np.ndarray, "2*q 3"]:
 
 
 def _per_vertex(
-    mask: UInt8[np.ndarray, " u"], quads: Int[np.ndarray, "q 4"], quads_uv: Int[np.ndarray, "q 4"]
+    mask: UInt8[np.ndarray, " u"],
+    quads: Int64[np.ndarray, "q 4"],
+    quads_uv: Int64[np.ndarray, "q 4"],
 ) -> Float64[np.ndarray, " v"]:
     """A mask on texture coordinates as one on vertices; at texture seams the larger value."""
     values: Float[np.ndarray, " v"] = np.zeros(int(quads.max()) + 1)

@@ -35,9 +35,11 @@ _OPPOSITES = (
     ("-compress", "-uncompress"),
 )
 # Left alone: the neck, the head as a whole, and shapes that look like an expression.
-_FIXED = ("neck", "measure-neck", "head-trans", "head-angle", "head-back", "asym")
-_FIXED += ("mouth-trans-in", "mouth-trans-out", "nose-trans-in", "nose-trans-out")
-_FIXED += ("mouth-laugh", "mouth-dimples", "mouth-angles")
+_FIXED = (
+    *("neck", "measure-neck", "head-trans", "head-angle", "head-back", "asym"),
+    *("mouth-trans-in", "mouth-trans-out", "nose-trans-in", "nose-trans-out"),
+    *("mouth-laugh", "mouth-dimples", "mouth-angles"),
+)
 _EYE_DISTANCE, _EYE_TO_MOUTH = 0.6156, 0.655  # of the mean head [dm]; both set the size on screen
 
 
@@ -63,8 +65,8 @@ class Identity:
       race: weights of `RACES`, sum 1; gender: 0 female to 1 male; age: one of `AGES`.
       weight, muscle: of the body, -1 to 1.
       skin, hair_tone, iris: reflectances; lips: factor on the skin's.
-      hair: one of `HAIR_STYLES`; hairline: how far back it lies [dm]; hair_length, hair_width:
-        of long hair [head units].
+      hair: one of `HAIR_STYLES`; hairline: how far back it lies [dm]; hair_width:
+        of long hair on each side [head units].
       beard: one of `BEARDS`; beard_density: 0 to 1; freckles, wrinkles: strengths.
       expressiveness: factor on every expression of this subject.
       texture_seed: of the skin's and hair's noise.
@@ -84,7 +86,6 @@ class Identity:
     hair: str
     hair_tone: float
     hairline: float
-    hair_length: float
     hair_width: float
     beard: str
     beard_density: float
@@ -96,7 +97,8 @@ class Identity:
 
 def sample_identity(rng: np.random.Generator, model: HeadModel) -> Identity:
     """Draws a subject and builds its neutral head."""
-    race = tuple(float(x) for x in rng.dirichlet([0.35] * 3))
+    african, asian, caucasian = (float(x) for x in rng.dirichlet([0.35] * 3))
+    race = african, asian, caucasian
     gender = float(rng.beta(0.35, 0.35))
     age = str(rng.choice(AGES, p=[0.12, 0.40, 0.30, 0.18]))
     weight = _cut_normal(rng, 0.45, 1.0)
@@ -130,7 +132,6 @@ def sample_identity(rng: np.random.Generator, model: HeadModel) -> Identity:
         hair=hair,
         hair_tone=_sample_hair_tone(rng, race, age),
         hairline=hairline,
-        hair_length=rng.uniform(0.5, 1.6),
         hair_width=rng.uniform(0.10, 0.28),
         beard=beard,
         beard_density=beard_density,

@@ -68,7 +68,7 @@ def _cover(
     block: int,
     size: int,
 ) -> tuple[np.ndarray, ...]:
-    """Every pixel of the block at `low` that a triangle covers, as (pixel, triangle, weights, depth)."""
+    """The pixels of the block at `low` that a triangle covers, in the columns of `Raster`."""
     step = np.arange(block)
     x = (low[:, 0, None] + step)[:, None, :]
     y = (low[:, 1, None] + step)[:, :, None]

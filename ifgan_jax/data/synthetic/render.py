@@ -29,6 +29,8 @@ EYE_HEIGHT = 0.411  # of the picture, from its top
 SUPERSAMPLING = 2  # rays per pixel in each direction
 _VIEWER = 9.0  # distance of the camera [head units]
 _LEVELLING = 0.8  # share of the eyes' slant that alignment takes out, as a detector would
+_METERED_SKIN = 0.4  # reflectance that is exposed as it is
+_METERING = 0.4  # share of the difference to it (in stops) that the camera makes up for
 _MOUTH_SETBACK = 0.10  # teeth and tongue lose to skin up to this far behind them [head units]
 _TEETH_CENTRE = (0.0, 6.6, 0.9)  # their normals point away from here, evenly [dm, mean head]
 _TEETH_ROUNDNESS = (1.2, 0.3, 1.0)
@@ -76,7 +78,7 @@ def render(
         _draw_long_hair(canvas, identity, scene)
     raster = _draw_head(canvas, model, identity, weights, scene, vertices, points)
     _draw_lashes(canvas, model, points, raster)
-    return Rendered(_develop(canvas, scene, size), _landmarks(points, model))
+    return Rendered(_develop(canvas, identity, scene, size), _landmarks(points, model))
 
 
 def _deform(
@@ -121,9 +123,7 @@ def _background(scene: Scene, pixels: int) -> Float64[np.ndarray, "s s"]:
     return np.repeat(column[:, None], pixels, axis=1)
 
 
-def _draw_long_hair(
-    canvas: Float64[np.ndarray, "s s"], identity: Identity, scene: Scene
-) -> None:
+def _draw_long_hair(canvas: Float64[np.ndarray, "s s"], identity: Identity, scene: Scene) -> None:
     pixels = len(canvas)
     position = (np.arange(pixels) + 0.5) / pixels
     x = (position - 0.5)[None, :] * FRAME / scene.zoom - scene.shift[0]
@@ -202,11 +202,15 @@ def _draw_lashes(
 
 
 def _develop(
-    canvas: Float64[np.ndarray, "s s"], scene: Scene, size: int
-) -> UInt8[np.ndarray, "s s"]:
-    """Film curve, gamma, averaging of the rays, sensor noise, rounding to bytes."""
-    exposed = 1.25 * scene.exposure * canvas
-    tone = np.clip(1.2 * exposed / (1 + 0.35 * exposed), 0, 1) ** (scene.gamma / 2.2)
+    canvas: Float64[np.ndarray, "s s"], identity: Identity, scene: Scene, size: int
+) -> UInt8[np.ndarray, "{size} {size}"]:
+    """Film curve, gamma, averaging of the rays, sensor noise, rounding to bytes.
+
+    The exposure partly follows the skin, as a camera's meter does.
+    """
+    metered = (_METERED_SKIN / identity.skin) ** _METERING
+    exposed = 1.2 * scene.exposure * metered * canvas
+    tone = np.clip(1.35 * exposed / (1 + 0.75 * exposed), 0, 1) ** (scene.gamma / 2.2)
     image = tone.reshape(size, SUPERSAMPLING, size, SUPERSAMPLING).mean((1, 3))
     noise = np.random.default_rng(scene.noise_seed).normal(0, scene.noise, (size, size))
     return np.rint(255 * np.clip(image + noise, 0, 1)).astype(np.uint8)

@@ -92,7 +92,7 @@ def _eye(
     at = np.flatnonzero(surface.part == part)
     direction = unit(surface.base[at] - centre + np.array([0.0, 0.0, 0.02]))
     angle = np.degrees(np.arccos(np.clip(direction[:, 2], -1, 1)))
-    iris, pupil = 1 - smoothstep(angle, 26, 29), 1 - smoothstep(angle, 10, 12.5)
+    iris, pupil = 1 - smoothstep(angle, 26.0, 29.0), 1 - smoothstep(angle, 10.0, 12.5)
     rim = 0.5 * np.exp(-0.5 * ((angle - 26.5) / 2.2) ** 2)
     spokes = 1 + 0.35 * np.sin(9 * np.arctan2(direction[:, 1], direction[:, 0]))
     white = 0.60 * (1 - 0.12 * smoothstep(np.abs(direction[:, 0]), 0.5, 0.9))
@@ -108,7 +108,7 @@ def _mouth(m: Material, surface: Surface) -> None:
     x, y, depth = surface.base.T
     teeth = (surface.part == Part.UPPER_TEETH) | (surface.part == Part.LOWER_TEETH)
     gaps = np.exp(-0.5 * (np.sin(np.pi * x / _TOOTH) / 0.16) ** 2)
-    m.reflectance[teeth] = (0.56 * (1 - 0.22 * gaps))[teeth]
+    m.reflectance[teeth] = (0.50 * (1 - 0.25 * gaps))[teeth]
     m.gloss[teeth] = 0.15
     reached = 0.06 + 0.80 * smoothstep(depth, 1.10, 1.47)
     under_lip = np.where(surface.part == Part.UPPER_TEETH, 0.45 * smoothstep(y, 6.60, 6.74), 0.0)

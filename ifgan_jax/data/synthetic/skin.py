@@ -35,7 +35,7 @@ def skin_reflectance(
     gray *= 1 - 0.6 * _redness(x, y, masks)
     gray *= 1 - _freckles(x, y, identity)
     gray *= 1 - 0.10 * identity.wrinkles * _bump(
-        np.hypot((side - 0.30) / 0.17, (y - 7.14) / 0.05), 1
+        np.hypot((side - 0.30) / 0.17, (y - 7.14) / 0.05), 1.0
     )
     gray = _mix(gray, gray * identity.lips, masks["lips"])
     gray *= 1 - 0.5 * _bump(np.hypot(side - 0.262, y - 6.605), 0.028)  # the mouth's corners
@@ -47,8 +47,8 @@ def skin_reflectance(
         gray = _mix(gray, hair, _beard(side, y, z, masks["lips"], identity, fine))
     scalp = np.zeros_like(x)
     if identity.hair != "bald":
-        edge = 0.05 * noise(identity.texture_seed, 1.3 * x, 1.3 * z)
-        scalp = smoothstep(above_hairline(base) + edge - identity.hairline, -0.01, 0.10)
+        edge = 0.04 * noise(identity.texture_seed, 1.3 * x, 1.3 * z)
+        scalp = smoothstep(above_hairline(base) + edge - identity.hairline, -0.04, 0.10)
         scalp *= 1 - smoothstep(masks["ears"], 0.05, 0.4)
         strands = noise(identity.texture_seed + 1, 3.0 * x + 0.15 * y, 3.0 * z + 0.2 * y)
         gray = _mix(gray, hair * (1 + 0.28 * strands), scalp)
@@ -89,7 +89,7 @@ def _lines(
     smile, sneer, squint = w("mouthSmile"), w("noseSneer"), max(w("cheekSquint"), w("eyeSquint"))
     # nose to mouth
     fold, along = _segment(side, y, (0.20, 6.93), (0.40, 6.55))
-    ends = 0.35 + 0.65 * smoothstep(along, 0, 0.3) * (1 - smoothstep(along, 0.75, 1.0))
+    ends = 0.35 + 0.65 * smoothstep(along, 0.0, 0.3) * (1 - smoothstep(along, 0.75, 1.0))
     depth = 0.06 * age + 0.26 * smile + 0.22 * sneer
     depth += 0.18 * w("mouthUpperUp") + 0.10 * w("mouthStretch")
     lines = depth * ends * _bump(fold, 0.022)
@@ -99,9 +99,9 @@ def _lines(
         wave = y - height - 0.02 * np.sin(4 * x + identity.texture_seed % 7)
         lines += (
             share
-            * (0.035 * old + 0.20 * raised)
+            * (0.035 * old + 0.17 * raised)
             * _bump(wave, 0.014)
-            * smoothstep(0.55 - side, 0, 0.2)
+            * smoothstep(0.55 - side, 0.0, 0.2)
         )
     # between the brows, upright
     frown = _bump(side - 0.055 - 0.03 * (y - 7.45), 0.016) * _bump(y - 7.49, 0.08)
@@ -115,12 +115,12 @@ def _lines(
         lines += (0.04 * old + 0.20 * squint) * _bump(_segment(side, y, start, end)[0], 0.010)
     # bridge of the nose, under the eyes, below the mouth's corners, above the chin
     for height in (7.22, 7.29, 7.35):
-        lines += 0.22 * sneer * _bump(y - height, 0.014) * smoothstep(0.13 - side, 0, 0.05)
+        lines += 0.22 * sneer * _bump(y - height, 0.014) * smoothstep(0.13 - side, 0.0, 0.05)
     under_eye = _segment(side, y, (0.14, 7.13), (0.45, 7.10))[0]
     lines += (0.05 * age + 0.16 * squint) * _bump(under_eye, 0.014)
     corner = _segment(side, y, (0.37, 6.56), (0.41, 6.40))[0]
     lines += (0.03 * age + 0.20 * w("mouthFrown")) * _bump(corner, 0.018)
-    chin = _bump(y - 6.36 - 0.12 * x * x, 0.022) * smoothstep(0.30 - side, 0, 0.15)
+    chin = _bump(y - 6.36 - 0.12 * x * x, 0.022) * smoothstep(0.30 - side, 0.0, 0.15)
     return lines + (0.05 + 0.20 * w("mouthShrugLower")) * chin
 
 
@@ -142,7 +142,7 @@ def _brow(side: Pixels, y: Pixels, brow: Brow, coarse: Pixels, fine: Pixels) -> 
     u = np.clip((side - inner) / (outer - inner), 0, 1)
     centre = 7.455 + brow.height + (0.035 + brow.arch) * np.sin(np.pi * np.minimum(0.78 * u, 1))
     centre -= 0.11 * np.maximum(u - 0.62, 0)
-    thickness = brow.thickness * (1 - 0.65 * u**1.6) * (0.75 + 0.25 * smoothstep(u, 0, 0.12))
+    thickness = brow.thickness * (1 - 0.65 * u**1.6) * (0.75 + 0.25 * smoothstep(u, 0.0, 0.12))
     strands = 0.75 + 0.25 * np.sin(140 * side + 90 * (y - centre) + 2 * fine)
     share = brow.density * _bump(y - centre, 0.62 * thickness)
     share *= smoothstep(side, inner - 0.04, inner + 0.05)
@@ -181,7 +181,9 @@ def _noise_texture(seed: int) -> Float64[np.ndarray, "n n"]:
     return (pink - pink.mean()) / pink.std()
 
 
-def noise(seed: int, u: Pixels, v: Pixels) -> Pixels:
+def noise(
+    seed: int, u: Float64[np.ndarray, "*n"], v: Float64[np.ndarray, "*n"]
+) -> Float64[np.ndarray, "*n"]:
     """The noise texture of `seed` at (u, v), which repeats at every integer; bilinear."""
     texture = _noise_texture(seed)
     x, y = u * _NOISE_SIZE, v * _NOISE_SIZE

@@ -1,0 +1,54 @@
+"""The three parts of a cross-validation run, audited, and the averages of the training part."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ifgan_jax.data.averages import Averages, average_faces
+from ifgan_jax.data.faces import Faces, load_faces
+from ifgan_jax.data.protocol import audit, split_subjects
+
+
+class Parts(NamedTuple):
+    """Faces by part, the target faces, and the SHA-256 of the whole data set."""
+
+    train: Faces
+    validation: Faces
+    test: Faces
+    averages: Averages
+    data_hash: str
+
+
+def load_parts(
+    name: str,
+    data_dir: str | Path,
+    *,
+    num_classes: int,
+    image_size: int,
+    channels: int,
+    num_folds: int,
+    fold: int,
+) -> Parts:
+    """Read the prepared data set `name` and split it by subject (Sec. 4.1).
+
+    Folds are cut from all subjects, then labels from num_classes on are left out. Raises ValueError
+    for another image size or overlapping parts, and what `load_faces` raises.
+    """
+    faces = load_faces(data_dir, name)
+    if faces.images.shape[1:] != (image_size, image_size, channels):
+        height, width, found = faces.images.shape[1:]
+        raise ValueError(
+            f"{name} holds images of {height}×{width}×{found}, the config says data.image_size "
+            f"{image_size} and data.channels {channels}"
+        )
+    split = split_subjects(faces.subjects, fold, num_folds)
+    known = faces.labels < num_classes
+    parts = {
+        part: faces.select(known & np.isin(faces.subjects, subjects))
+        for part, subjects in split._asdict().items()
+    }
+    audit(parts)
+    return Parts(
+        **parts, averages=average_faces(parts["train"], num_classes), data_hash=faces.hash()
+    )

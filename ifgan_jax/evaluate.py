@@ -1,0 +1,273 @@
+"""A run's checkpoints on its test part: metrics.json, predictions.csv, pictures, report.html.
+
+Only G and E are used (Sec. 3). Every figure is a sum over images divided once, so batch size and
+order change nothing but rounding.
+"""
+
+import csv
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dm_pix as pix
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from ifgan_jax import build, metrics, report, sharding, visualize
+from ifgan_jax.augment import prepare
+from ifgan_jax.checkpoint import Checkpoints, DamagedCheckpointError
+from ifgan_jax.data.faces import Faces
+from ifgan_jax.data.parts import Parts, load_parts
+from ifgan_jax.data.pipeline import eval_batches
+from ifgan_jax.data.protocol import Expression
+from ifgan_jax.models.generator import ATTENTION_STAGE
+from ifgan_jax.state import GanState, Networks
+from ifgan_jax.step import Prediction
+from ifgan_jax.workdir import config_hash, read_metrics, versions, write_json
+
+LOGGER = logging.getLogger(__name__)
+
+Pixels = Float[np.ndarray, "n h w c"]
+Probabilities = Float[np.ndarray, "n k"]
+
+# Where Fig. 6 asks: (row, column) as shares of the aligned face's sides.
+QUERY_POINTS = {"eye": (0.38, 0.34), "lip": (0.76, 0.5), "cheek": (0.58, 0.28)}
+GRID_SUBJECTS = 2  # rows of the transfer grid: so many unseen subjects per expression
+
+
+def load_run_parts(config: ConfigDict) -> Parts:
+    """The audited parts of the run's fold; raises what `load_parts` raises."""
+    data = config.data
+    return load_parts(
+        data.name,
+        data.data_dir,
+        num_classes=data.num_classes,
+        image_size=data.image_size,
+        channels=data.channels,
+        num_folds=data.num_folds,
+        fold=data.fold,
+    )
+
+
+def predict_faces(
+    compiled: build.Compiled, state: GanState, faces: Faces, batch_size: int
+) -> Iterator[tuple[slice, Prediction]]:
+    """Rows of `faces` and what G and E say of them, batch by batch, as numpy arrays."""
+    batches = eval_batches(
+        faces,
+        batch_size=batch_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    for start, batch in zip(range(0, len(faces), batch_size), batches, strict=True):
+        rows = slice(start, min(start + batch_size, len(faces)))
+        images = sharding.to_global(compiled.mesh, batch.image)
+        prediction = jax.device_get(compiled.eval_step(state, images))
+        yield rows, Prediction(*(x[: rows.stop - rows.start] for x in prediction))
+
+
+def predict_all(
+    compiled: build.Compiled, state: GanState, faces: Faces, batch_size: int
+) -> Prediction:
+    """`predict_faces` in one piece."""
+    pieces = [piece for _, piece in predict_faces(compiled, state, faces, batch_size)]
+    return Prediction(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
+
+
+def evaluate_run(
+    workdir: Path, config: ConfigDict, compiled: build.Compiled, parts: Parts
+) -> dict[str, Any]:
+    """Test the validation-selected and the last checkpoint; write and return the metrics.
+
+    Raises FileNotFoundError when the run has no whole checkpoint.
+    """
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    template = build.abstract_state(compiled, config)
+    last = checkpoints.restore_latest(template)
+    if last is None:
+        raise FileNotFoundError(f"{workdir} has no whole checkpoint: train it first")
+    last_state, progress = last
+    selected_state, selected_step = last_state, progress["best_step"]
+    try:
+        selected_state, _ = checkpoints.restore(template, step=selected_step)
+    except DamagedCheckpointError as error:
+        selected_step = progress["step"]
+        LOGGER.warning("%s; testing the last one in its place", error)
+    checkpoints.close()
+
+    batch_size, num_classes = config.evaluation.batch_size, config.data.num_classes
+    test = parts.test
+    prediction = predict_all(compiled, selected_state, test, batch_size)
+    chosen = prediction.probabilities.argmax(-1)
+    confusion = metrics.confusion_matrix(test.labels, chosen, num_classes)
+    of_last = predict_all(compiled, last_state, test, batch_size).probabilities.argmax(-1)
+    run_versions = versions()
+    results: dict[str, Any] = {
+        "method": config.method,
+        "test_accuracy": metrics.accuracy(confusion),
+        "test_accuracy_last": metrics.accuracy(
+            metrics.confusion_matrix(test.labels, of_last, num_classes)
+        ),
+        "test_balanced_accuracy": metrics.balanced_accuracy(confusion),
+        "validation_accuracy": progress["best_accuracy"],
+        "per_class_recall": dict(
+            zip(progress["class_names"], metrics.per_class_recall(confusion), strict=True)
+        ),
+        "confusion": confusion.tolist(),
+        "class_names": progress["class_names"],
+        "selected_step": selected_step,
+        "last_step": progress["step"],
+        "num_test_images": len(test),
+        "num_test_subjects": len(set(test.subjects.tolist())),
+        "commit": run_versions["commit"],
+        "config_hash": config_hash(config),
+        "data_hash": parts.data_hash,
+        "averages_hash": parts.averages.hash,
+        "fold": config.data.fold,
+        "seed": config.seed,
+        "versions": run_versions,
+    }
+    if config.method == "ifgan":
+        results |= generation_metrics(
+            prediction, test, parts, partial(compiled.classify, selected_state), config
+        )
+    if jax.process_index() == 0:
+        _write_predictions(workdir, test, prediction, progress["class_names"])
+        _draw(workdir, config, compiled, selected_state, parts, prediction, confusion)
+        write_json(workdir / "metrics.json", results)
+        report.write_report(workdir)
+    return results
+
+
+def generation_metrics(
+    prediction: Prediction, test: Faces, parts: Parts, classify: Callable, config: ConfigDict
+) -> dict[str, Any]:
+    """How far the generated faces are the average ones, free of identity, and used by E.
+
+    classify: (source, face) → probabilities, jitted for batches of evaluation.batch_size.
+    """
+    targets = np.asarray(prepare(parts.averages.images, config.data.crop))
+    wanted = targets[test.labels]
+    transfer, _ = metrics.transfer_accuracy(prediction.generated, targets, test.labels)
+    remaining, by_label = metrics.identity_variance(
+        prediction.source, prediction.generated, test.labels, test.subjects
+    )
+    shuffled = np.random.default_rng(config.seed).permutation(len(test))
+    other = test.labels + 1 + np.arange(len(test)) % (config.data.num_classes - 1)
+
+    def accuracy_on(source: Pixels, face: Pixels) -> float:
+        probabilities = _in_batches(classify, source, face, config.evaluation.batch_size)
+        return float(np.mean(probabilities.argmax(-1) == test.labels))
+
+    unit = [(x + 1) / 2 for x in (prediction.generated, wanted)]  # dm-pix: images in [0, 1]
+    return {
+        "transfer_accuracy": transfer,
+        "identity_variance": remaining,
+        "identity_variance_by_class": {Expression(k).label: v for k, v in by_label.items()},
+        "ssim": float(np.mean(jax.lax.map(lambda ab: pix.ssim(*ab), (unit[0], unit[1])))),
+        "psnr": float(np.mean(jax.vmap(pix.psnr)(*unit))),
+        "accuracy_generated_shuffled": accuracy_on(
+            prediction.source, prediction.generated[shuffled]
+        ),
+        "accuracy_wrong_average": accuracy_on(
+            targets[other % config.data.num_classes], prediction.generated
+        ),
+    }
+
+
+def attention_rows(
+    networks: Networks, state: GanState, source: Pixels
+) -> Float[np.ndarray, "n q h w"]:
+    """Attention maps of the decoder's module at QUERY_POINTS, those of Fig. 6."""
+    assert networks.generator is not None and state.generator is not None
+    height, width = (side // 2**ATTENTION_STAGE for side in source.shape[1:3])
+    points = [int(r * height) * width + int(c * width) for r, c in QUERY_POINTS.values()]
+    variables = {"params": state.generator.params, "batch_stats": state.generator.batch_stats}
+    _, sown = networks.generator.apply(
+        variables, jnp.asarray(source), train=False, points=jnp.array(points), mutable=["attention"]
+    )
+    (rows,) = sown["attention"]["decoder_attention"]["rows"]
+    return np.asarray(rows, np.float32).reshape(len(source), len(points), height, width)
+
+
+def _in_batches(classify: Callable, source: Pixels, face: Pixels, batch_size: int) -> Probabilities:
+    """`classify` over any number of pairs, the last batch filled up with its first pair."""
+    results = []
+    for start in range(0, len(source), batch_size):
+        rows = np.arange(start, start + batch_size)
+        rows[rows >= len(source)] = start
+        results.append(np.asarray(classify(source[rows], face[rows])))
+    return np.concatenate(results)[: len(source)]
+
+
+def _write_predictions(
+    workdir: Path, faces: Faces, prediction: Prediction, class_names: list[str]
+) -> None:
+    """predictions.csv: a row an image, probabilities by class name."""
+    with (workdir / "predictions.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["subject", "sequence", "frame", "label", "predicted", *class_names])
+        for i, probabilities in enumerate(prediction.probabilities):
+            label, predicted = class_names[faces.labels[i]], class_names[probabilities.argmax()]
+            named = [faces.subjects[i], faces.sequences[i], faces.frames[i], label, predicted]
+            writer.writerow([*named, *(f"{p:.6f}" for p in probabilities)])
+
+
+def _draw(
+    workdir: Path,
+    config: ConfigDict,
+    compiled: build.Compiled,
+    state: GanState,
+    parts: Parts,
+    prediction: Prediction,
+    confusion: np.ndarray,
+) -> None:
+    """pictures/*.png, of unseen subjects."""
+    pictures = workdir / "pictures"
+    pictures.mkdir(exist_ok=True)
+    names = [Expression(k).label for k in range(config.data.num_classes)]
+    targets = np.asarray(prepare(parts.averages.images, config.data.crop))
+    figures = {
+        "average_faces": visualize.average_faces(targets, names, parts.averages.counts.tolist()),
+        "confusion": visualize.confusion_figure(confusion, names),
+        "curves": visualize.curves(read_metrics(workdir)),
+    }
+    if config.method == "ifgan":
+        rows = _examples(parts.test, config.data.num_classes)
+        labels = parts.test.labels[rows]
+        row_names = [names[label] for label in labels]
+        source, generated = prediction.source[rows], prediction.generated[rows]
+        figures["transfer_grid"] = visualize.transfer_grid(
+            source, generated, targets[labels], row_names, parts.test.subjects[rows].tolist()
+        )
+        if config.generator.attention:
+            firsts = slice(0, None, GRID_SUBJECTS)
+            maps = attention_rows(build.build_networks(config), state, source[firsts])
+            side = source.shape[1]
+            points = np.array([[(x * side, y * side) for y, x in QUERY_POINTS.values()]])
+            figures["attention_maps"] = visualize.attention_maps(
+                source[firsts],
+                generated[firsts],
+                maps,
+                np.repeat(points, len(maps), 0).astype(np.float32),
+                row_names[firsts],
+            )
+    for name, figure in figures.items():
+        (pictures / f"{name}.png").write_bytes(visualize.png_bytes(figure))
+
+
+def _examples(faces: Faces, num_classes: int) -> np.ndarray:
+    """For each expression the last frame of the first subjects, another two for each."""
+    rows = []
+    for label in range(num_classes):
+        of_class = np.flatnonzero(faces.labels == label)
+        subjects = sorted(set(faces.subjects[of_class].tolist()))
+        for k in range(min(GRID_SUBJECTS, len(subjects))):
+            subject = subjects[(label * GRID_SUBJECTS + k) % len(subjects)]
+            rows.append(of_class[faces.subjects[of_class] == subject][-1])
+    return np.array(rows)

@@ -1,0 +1,322 @@
+"""A run's folder → one self-contained report.html: numbers, pictures with captions, config.
+
+Reads what is there of metrics.json, metrics.jsonl, config.json and pictures/*.png; what is missing
+reads "not run". The page asks nothing of the network, follows the reader's light or dark mode and
+fits a phone. Every text is escaped. No jax array, figure or model is touched here.
+"""
+
+import base64
+import html
+import json
+import math
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ifgan_jax.workdir import read_metrics
+
+NOT_RUN = '<span class="none">not run</span>'
+
+# Key of metrics.json, its name, and how to read it; shares lie in [0, 1].
+HEADLINES = (
+    ("test_accuracy", "Test accuracy", "the checkpoint that validation selected"),
+    ("test_accuracy_last", "Test accuracy, last step", "no selection at all"),
+    ("test_balanced_accuracy", "Balanced test accuracy", "mean recall over the classes present"),
+    ("baseline_test_accuracy", "Baseline's test accuracy", "E alone on the source, no G and D"),
+    ("validation_accuracy", "Validation accuracy", "of the selected checkpoint; optimistic"),
+    ("transfer_accuracy", "Transfer accuracy", "generated faces nearest to the right average face"),
+    ("identity_variance", "Identity variance left", "0: nothing of the subject, 1: all of it"),
+    ("ssim", "SSIM to the target", "1 is the target itself"),
+    ("psnr", "PSNR to the target, dB", "higher is closer"),
+    (
+        "accuracy_generated_shuffled",
+        "Accuracy, generated half shuffled",
+        "far below the test accuracy if E uses G's face",
+    ),
+    (
+        "accuracy_wrong_average",
+        "Accuracy, source half replaced",
+        "by the average face of a wrong class",
+    ),
+)
+
+# What was run: key of metrics.json and its name.
+FACTS = (
+    ("method", "Method"),
+    ("seed", "Seed"),
+    ("fold", "Fold"),
+    ("selected_step", "Selected step"),
+    ("last_step", "Last step"),
+    ("num_test_images", "Test images"),
+    ("num_test_subjects", "Unseen test subjects"),
+    ("commit", "Commit"),
+    ("config_hash", "Config hash"),
+    ("data_hash", "Data hash"),
+    ("averages_hash", "Average faces' hash"),
+)
+
+# File in pictures/, its heading, and how to read it.
+PICTURES = (
+    (
+        "transfer_grid",
+        "Expression transfer",
+        "Each row: the input, the face that G makes of it, and the target, the average face of "
+        "that expression (as Fig. 5). The subjects were never seen in training. Good: the "
+        "generated face shows the input's expression and nothing of the person, so that two "
+        "subjects of one expression give the same face.",
+    ),
+    (
+        "attention_maps",
+        "Attention",
+        "The decoder's self-attention (as Fig. 6). Coloured marks on the generated face are three "
+        "query points; the map framed in the same colour is bright where that point looks, each "
+        "from 0 to its own maximum. Good: distant regions that move together in the expression "
+        "light up, not only the point's surroundings.",
+    ),
+    (
+        "average_faces",
+        "Average faces",
+        "The targets: the mean image of each expression over the training part only, of n images.",
+    ),
+    (
+        "confusion",
+        "Confusion",
+        "Test images by true expression (rows) and predicted one (columns); the shade is the share "
+        "of the row. Good: all counts on the diagonal.",
+    ),
+    (
+        "curves",
+        "Curves",
+        "Training: each step faint, the mean of each epoch bold. Validation: once an epoch, where "
+        "it is measured. The test part is never looked at before the end.",
+    ),
+)
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1a1c1f; --soft: #5d646d; --page: #fdfdfc; --line: #dcdfe3;
+  --panel: #f3f4f6; --bar: #0072b2; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --soft: #a2a9b2; --page: #16181b;
+  --line: #34383e; --panel: #1f2226; --bar: #56b4e9; } figure img { filter: brightness(.9); } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.2rem 1rem 3rem; max-width: 62rem; background: var(--page);
+  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: .4rem 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; padding-top: .5rem;
+  border-top: 1px solid var(--line); }
+h3 { font-size: 1rem; margin: 0 0 .4rem; }
+.lead { font-size: 1.1rem; margin: 0; }
+.soft, .none, figcaption { color: var(--soft); }
+.none { font-style: italic; }
+table { border-collapse: collapse; width: 100%; max-width: 40rem; }
+th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0;
+  border-bottom: 1px solid var(--line); font-weight: 400; }
+thead th { color: var(--soft); font-size: .85rem; }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.strong th, .strong .number { font-weight: 650; }
+.note { display: block; color: var(--soft); font-size: .85rem; font-weight: 400; }
+code, pre { font: .85rem/1.45 ui-monospace, monospace; overflow-wrap: anywhere; }
+pre { background: var(--panel); padding: .8rem; overflow-x: auto; border-radius: .4rem;
+  white-space: pre-wrap; }
+.bar { width: 40%; }
+.bar i { display: block; height: .7rem; margin-top: .4rem; background: var(--bar); }
+figure { margin: 0; }
+figure img { display: block; width: 100%; background: #fff; padding: .4rem; border-radius: .4rem;
+  border: 1px solid var(--line); }
+figcaption { font-size: .9rem; margin: .4rem 0 1.6rem; }
+.columns { columns: 2 22rem; column-gap: 2rem; }
+.columns > figure { break-inside: avoid; }
+summary { cursor: pointer; padding: .3rem 0; }
+"""
+
+PAGE = string.Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<link rel="icon" href="data:,">
+<title>$title</title>
+<style>$style</style>
+</head>
+<body>
+<header>
+<p class="soft">IF-GAN: identity-free facial expression recognition</p>
+<h1>$title</h1>
+<p class="lead">$lead</p>
+</header>
+<main>
+<h2>Results</h2>
+$headlines
+<h2>What was run</h2>
+$facts
+<h2>Recall of each expression</h2>
+$recall
+<h2>Pictures</h2>
+<div class="columns">
+$pictures
+</div>
+<h2>Everything</h2>
+<details><summary>Every term of the last epoch</summary>$last_epoch</details>
+<details><summary>Config</summary>$config</details>
+<details><summary>All numbers of metrics.json</summary>$metrics</details>
+</main>
+</body>
+</html>
+""")
+
+FIGURE = string.Template("""<figure>
+<h3>$heading</h3>
+$image
+<figcaption>$caption</figcaption>
+</figure>""")
+
+
+def write_report(workdir: Path) -> Path:
+    """Gather the run's files in `workdir`/report.html and return its path.
+
+    Raises:
+      FileNotFoundError: no such folder.
+      ValueError: metrics.json or config.json is no JSON; the message names it.
+    """
+    if not workdir.is_dir():
+        raise FileNotFoundError(f"no run in {workdir}: there is no such folder")
+    metrics, config = _read_json(workdir / "metrics.json"), _read_json(workdir / "config.json")
+    page = PAGE.substitute(
+        title=html.escape(f"Run {workdir.resolve().name}"),
+        style=STYLE,
+        lead=_lead(metrics),
+        headlines=_headline_table(metrics),
+        facts=_fact_table(metrics),
+        recall=_recall_table(metrics),
+        pictures="\n".join(_figures(workdir / "pictures")),
+        last_epoch=_last_epoch_table(read_metrics(workdir)),
+        config=_json_block(config),
+        metrics=_json_block(metrics),
+    )
+    path = workdir / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _lead(metrics: Mapping[str, Any]) -> str:
+    """The result in one sentence."""
+    if "test_accuracy" not in metrics:
+        return f"Test: {NOT_RUN}"
+    accuracy, images, subjects = (
+        _text(metrics.get(k)) for k in ("test_accuracy", "num_test_images", "num_test_subjects")
+    )
+    return f"Test accuracy <b>{accuracy}</b> on {images} images of {subjects} unseen subjects."
+
+
+def _headline_table(metrics: Mapping[str, Any]) -> str:
+    rows = []
+    for key, name, note in HEADLINES:
+        css = ' class="strong"' if key == "test_accuracy" else ""
+        rows.append(
+            f'<tr{css}><th scope="row">{name}<span class="note">{note}</span></th>'
+            f'<td class="number">{_text(metrics.get(key))}</td></tr>'
+        )
+    return _table(("measure", "value"), rows)
+
+
+def _fact_table(metrics: Mapping[str, Any]) -> str:
+    facts = [(name, _text(metrics.get(key))) for key, name in FACTS]
+    versions = metrics.get("versions", {})
+    listed = ", ".join(f"{html.escape(k)} {_text(v)}" for k, v in versions.items())
+    facts.append(("Versions", listed or NOT_RUN))
+    rows = [f'<tr><th scope="row">{name}</th><td><code>{x}</code></td></tr>' for name, x in facts]
+    return _table((), rows)
+
+
+def _recall_table(metrics: Mapping[str, Any]) -> str:
+    """Recall with the number of test images; a class without images has no recall."""
+    recalls = metrics.get("per_class_recall", {})
+    if not recalls:
+        return f"<p>{NOT_RUN}</p>"
+    counts = dict(zip(metrics.get("class_names", ()), metrics.get("confusion", ()), strict=False))
+    rows = []
+    for name in metrics.get("class_names", recalls):
+        recall = recalls[name]
+        images = sum(counts[name]) if name in counts else None
+        value = '<span class="none">no images</span>' if recall is None else _text(recall)
+        width = 100 * (recall or 0)
+        rows.append(
+            f'<tr><th scope="row">{html.escape(name)}</th><td class="number">{_text(images)}</td>'
+            f'<td class="number">{value}</td>'
+            f'<td class="bar"><i style="width:{width:.1f}%"></i></td></tr>'
+        )
+    return _table(("expression", "images", "recall", ""), rows)
+
+
+def _figures(folder: Path) -> Iterable[str]:
+    """The known pictures in their order, then any other, each with heading and caption."""
+    known = {name: (heading, caption) for name, heading, caption in PICTURES}
+    others = sorted(path.stem for path in folder.glob("*.png") if path.stem not in known)
+    for name in [*known, *others]:
+        heading, caption = known.get(name, (name, ""))
+        path = folder / f"{name}.png"
+        if path.exists():
+            data = base64.b64encode(path.read_bytes()).decode("ascii")
+            alt = html.escape(heading)
+            image = f'<img alt="{alt}" src="data:image/png;base64,{data}">'
+        else:
+            image = f"<p>{NOT_RUN}</p>"
+        yield FIGURE.substitute(
+            heading=html.escape(heading), image=image, caption=html.escape(caption)
+        )
+
+
+def _last_epoch_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Each term's mean over the training steps of the last epoch, and its validation value."""
+    if not rows:
+        return f"<p>{NOT_RUN}</p>"
+    last = [row for row in rows if row["epoch"] == rows[-1]["epoch"]]
+    names = dict.fromkeys(k.partition("/")[2] for row in last for k in row if "/" in k)
+    body = []
+    for name in names:
+        training, validation = (
+            [row[key] for row in last if row.get(key) is not None]
+            for key in (f"train/{name}", f"validation/{name}")
+        )
+        cells = (math.fsum(training) / len(training) if training else None, *validation[-1:])
+        body.append(
+            f'<tr><th scope="row">{html.escape(name)}</th>'
+            + "".join(f'<td class="number">{"" if x is None else _text(x)}</td>' for x in cells)
+            + "<td></td>" * (2 - len(cells))
+            + "</tr>"
+        )
+    note = f"Means over the last {len(last)} steps, up to step {last[-1]['step']}."
+    return f'<p class="soft">{note}</p>' + _table(("term", "training", "validation"), body)
+
+
+def _table(header: Sequence[str], rows: Sequence[str]) -> str:
+    css = dict.fromkeys(("value", "images", "recall", "training", "validation"), "number")
+    cells = "".join(f'<th scope="col" class="{css.get(h, "")}">{h}</th>' for h in header)
+    head = f"<thead><tr>{cells}</tr></thead>" if header else ""
+    return f"<table>{head}<tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
+
+
+def _text(value: Any) -> str:
+    """A cell, escaped: floats to three decimals or four digits, None as "not run"."""
+    if value is None:
+        return NOT_RUN
+    if isinstance(value, float):
+        return f"{value:.3f}" if 0.1 <= abs(value) < 10 else f"{value:.4g}"
+    return html.escape(str(value))
+
+
+def _json_block(content: Mapping[str, Any]) -> str:
+    if not content:
+        return f"<p>{NOT_RUN}</p>"
+    return f"<pre>{html.escape(json.dumps(content, indent=1))}</pre>"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): run the evaluation again") from error

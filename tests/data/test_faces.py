@@ -1,0 +1,91 @@
+"""The in-memory data set."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ifgan_jax.data import synthetic_faces
+from ifgan_jax.data.faces import Faces, load_faces
+
+
+def example_faces(n=4):
+    return Faces(
+        images=np.arange(n * 9, dtype=np.uint8).reshape(n, 3, 3, 1),
+        labels=np.arange(n, dtype=np.int32),
+        subjects=np.array([f"s{i // 2}" for i in range(n)]),
+        sequences=np.array([f"q{i}" for i in range(n)]),
+        frames=np.arange(n, dtype=np.int32),
+        intensities=np.linspace(0, 1, n, dtype=np.float32),
+    )
+
+
+def changed(**fields):
+    return dataclasses.replace(example_faces(), **fields)
+
+
+def test_select_by_index_and_mask():
+    faces = example_faces()
+    assert len(faces) == 4
+    picked = faces.select(np.array([2, 0]))
+    assert picked.sequences.tolist() == ["q2", "q0"]
+    np.testing.assert_array_equal(picked.images, faces.images[[2, 0]])
+    masked = faces.select(faces.subjects == "s1")
+    assert masked.labels.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"subjects": np.array(["s0"] * 3)}, "subjects has 3 entries for 4 images"),
+        ({"sequences": np.arange(4)}, "sequences is int64, needs strings"),
+        ({"labels": np.array([0, 1, 7, 2], np.int32)}, "example 2 .*label 7"),
+        ({"labels": np.array([0, -1, 3, 2], np.int32)}, "example 1 .*label -1"),
+        ({"intensities": np.array([0, 1, 1.5, 0], np.float32)}, "example 2 .*intensity 1.5"),
+        ({"intensities": np.array([np.nan, 1, 1, 0], np.float32)}, "example 0 .*intensity nan"),
+    ],
+)
+def test_wrong_fields_are_named(fields, message):
+    with pytest.raises(ValueError, match=message):
+        changed(**fields)
+
+
+@pytest.mark.parametrize("fields", [{"labels": np.zeros(4)}, {"images": np.zeros((4, 3, 3))}])
+def test_wrong_types_are_refused(fields):
+    """By the run-time checker in tests, by Faces itself (a ValueError) outside them."""
+    with pytest.raises((ValueError, TypeError)):
+        changed(**fields)
+
+
+def test_hash_sees_images_labels_and_subjects():
+    base = example_faces()
+    digest = base.hash()
+    assert len(digest) == 64
+    assert digest == example_faces().hash()
+    images = base.images.copy()
+    images[3, 2, 2, 0] += 1
+    others = [
+        changed(images=images),
+        changed(images=base.images.reshape(4, 9, 1, 1)),
+        changed(labels=base.labels[::-1].copy()),
+        changed(subjects=np.array(["s0", "s0", "s0", "s1"])),
+        base.select(np.array([1, 0, 2, 3])),
+    ]
+    assert len({digest, *(other.hash() for other in others)}) == 6
+
+
+def test_unknown_set_and_config(tmp_path):
+    with pytest.raises(ValueError, match="imagenet"):
+        load_faces(tmp_path, "imagenet/72")
+    with pytest.raises(ValueError, match=r"no config '73'; known are .*72_200"):
+        load_faces(tmp_path, "synthetic_faces/73")
+    assert not any(tmp_path.iterdir())
+
+
+def test_label_out_of_range_on_disk_is_named(tmp_path, monkeypatch):
+    row = {"image": np.zeros((72, 72, 1), np.uint8), "subject": b"s0000", "frame": 1}
+    row |= {"sequence": b"s0000_anger_0", "intensity": 1.0}
+    monkeypatch.setattr(synthetic_faces, "prepare", lambda *_: None)
+    monkeypatch.setattr(synthetic_faces, "read", lambda _: [row | {"label": k} for k in (6, 9)])
+    with pytest.raises(ValueError, match="example 1 .*s0000_anger_0.*label 9"):
+        load_faces(tmp_path, "synthetic_faces/72")

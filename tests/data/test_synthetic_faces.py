@@ -1,0 +1,165 @@
+"""The TFDS builder, its cache and its workers."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ifgan_jax.data import synthetic_faces
+from ifgan_jax.data.faces import load_faces
+from ifgan_jax.data.protocol import Expression
+from ifgan_jax.data.synthetic import face
+from ifgan_jax.data.synthetic.parallel import Request, records
+from ifgan_jax.data.synthetic_faces import (
+    SyntheticFaces,
+    SyntheticFacesConfig,
+    config_name,
+    prepare,
+    read,
+)
+
+
+def tiny():
+    return SyntheticFacesConfig(name="tiny", size=72, subjects=2, levels=(0.5, 1.0), takes=1)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    return folder, list(read(prepare(folder, tiny(), processes=1)))
+
+
+def record_file(folder):
+    return next(pathlib.Path(folder).rglob("*.array_record*"))
+
+
+def test_examples_and_features(prepared):
+    _, rows = prepared
+    assert len(rows) == 2 * (6 * 2 + 1)
+    labels = [row["label"] for row in rows]
+    assert labels == 2 * ([e for e in range(6) for _ in range(2)] + [6])
+    assert [row["frame"] for row in rows[:13]] == 6 * [1, 2] + [0]
+    assert [float(row["intensity"]) for row in rows[:13]] == 6 * [0.5, 1.0] + [0.0]
+    assert {row["subject"] for row in rows} == {b"s0000", b"s0001"}
+    assert rows[3]["sequence"] == b"s0000_disgust_0"
+    first = rows[0]
+    assert first["image"].shape == (72, 72, 1)
+    assert first["image"].dtype == np.uint8
+    assert first["landmarks"].shape == (5, 2)
+    assert first["attributes"]["race"].sum() == pytest.approx(1.0)
+    assert set(first["attributes"]) == {"race", "gender", "age", "pose", "light", "key", "ambient"}
+
+
+def test_disk_holds_what_face_makes(prepared):
+    _, rows = prepared
+    made = face(0, 1, Expression.DISGUST, 1.0, 0, size=72, difficulty="mild")
+    row = rows[13 + 3]
+    np.testing.assert_array_equal(row["image"][..., 0], made.image)
+    np.testing.assert_array_equal(row["landmarks"], made.landmarks)
+    assert row["attributes"]["pose"] == pytest.approx(made.scene.pose)
+
+
+def test_same_bytes_with_one_and_two_processes(prepared):
+    """Also in another order, so that no picture depends on the one before."""
+    requests = tiny().requests()[::-3]
+    one, two = list(records(requests, 1)), list(records(requests, 2))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a["image"], b["image"])
+        np.testing.assert_array_equal(a["landmarks"], b["landmarks"])
+    _, rows = prepared
+    for a, row in zip(one, rows[::-3], strict=True):
+        np.testing.assert_array_equal(a["image"], row["image"][..., 0])
+
+
+def test_second_start_reads_the_cache(prepared, monkeypatch):
+    folder, rows = prepared
+
+    def refuse(*_):
+        raise AssertionError("rendered again")
+
+    monkeypatch.setattr(synthetic_faces, "records", refuse)
+    again = list(read(prepare(folder, tiny())))
+    assert all(np.array_equal(a["image"], b["image"]) for a, b in zip(rows, again, strict=True))
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_damaged_records_are_named_with_the_remedy(tmp_path, prepared, damage):
+    config = SyntheticFacesConfig(name="damaged", size=72, subjects=1, levels=(1.0,))
+    builder = prepare(tmp_path, config, processes=1)
+    file = record_file(tmp_path)
+    raw = bytearray(file.read_bytes())
+    raw[5000:5020] = bytes(255 - byte for byte in raw[5000:5020])
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(raw if damage == "flipped" else raw[: len(raw) // 2])
+    with pytest.raises(ValueError, match=rf"{builder.data_dir}.*example \d.*delete the folder"):
+        list(read(prepare(tmp_path, config, processes=1)))
+
+
+def test_too_few_examples_are_noticed(prepared):
+    folder, _ = prepared
+    builder = prepare(folder, tiny())
+    builder.builder_config.subjects = 3
+    with pytest.raises(ValueError, match="26 examples, expected 39"):
+        list(read(builder))
+
+
+def test_default_config_is_like_bu_3dfe():
+    """100 subjects × 6 expressions × 2 levels = 1,200 (Sec. 4.1), and a neutral face of each."""
+    requests = SyntheticFaces.builder_configs["72"].requests()
+    shown = [r for r in requests if r.expression != Expression.NEUTRAL]
+    assert len(shown) == 1200
+    assert len(requests) == 1300
+    assert len(set(requests)) == 1300
+    assert {r.level for r in shown} == {0.7, 1.0}
+
+
+def test_config_names():
+    assert config_name(72, 100, "mild") == "72"
+    assert config_name(108, 1000, "hard") == "108_1000_hard"
+    configs = SyntheticFaces.builder_configs
+    assert {"72", "108", "256", "72_200", "72_1000", "256_hard", "72_200_easy"} <= set(configs)
+    for name, config in configs.items():
+        assert name == config_name(config.size, config.subjects, config.difficulty)
+
+
+def test_load_faces(tmp_path, monkeypatch):
+    monkeypatch.setitem(SyntheticFaces.builder_configs, "tiny", tiny())
+    faces = load_faces(tmp_path, "synthetic_faces/tiny", processes=1)
+    assert len(faces) == 26
+    assert faces.images.shape == (26, 72, 72, 1)
+    assert set(faces.subjects) == {"s0000", "s0001"}
+    assert faces.intensities[1] == 1.0
+    assert faces.hash() == load_faces(tmp_path, "synthetic_faces/tiny").hash()
+
+
+def test_workers_load_neither_tensorflow_nor_jax():
+    code = (
+        "import sys, ifgan_jax.data.synthetic.parallel;"
+        "print([m for m in ('tensorflow', 'jax', 'torch') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_workers_do_not_import_the_main_script(tmp_path):
+    """A script without a guard renders once, not once in every worker."""
+    script = tmp_path / "script.py"
+    root = pathlib.Path(__file__).parents[2]
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(root)!r}); print('main script runs')\n"
+        "from ifgan_jax.data.protocol import Expression\n"
+        "from ifgan_jax.data.synthetic.parallel import Request, records\n"
+        "r = [Request(0, s, Expression.ANGER, 1.0, 0, 16, 'easy') for s in (0, 1)]\n"
+        "print(len(list(records(r, 2))), 'faces')\n"
+    )
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=root)
+    assert run.stdout.splitlines() == ["main script runs", "2 faces"], run.stderr
+
+
+def test_request_is_the_signature_of_face():
+    request = Request(0, 0, Expression.ANGER, 1.0, 0, 16, "easy")
+    assert face(**vars(request)).image.shape == (16, 16)

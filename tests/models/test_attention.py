@@ -1,0 +1,129 @@
+"""Self-attention: the plain formula of Fig. 4, linear memory, γ, and the maps of Fig. 6."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ifgan_jax.models.attention import SelfAttention, attend, attention_rows
+from tests.tiny import relative_error
+
+
+def plain(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+    """softmax(q kᵀ) v, written from Fig. 4 with the whole N×N map."""
+    scores = query @ key.swapaxes(1, 2)
+    weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True) @ value
+
+
+def inputs(n: int, scale: float, dtype=np.float64) -> tuple[jax.Array, ...]:
+    """Query, key, value whose scores reach ±scale."""
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.normal(size=(2, n, width)) for width in (4, 4, 16))
+    q *= scale / np.abs(q @ k.swapaxes(1, 2)).max()
+    return tuple(jnp.asarray(x.astype(dtype)) for x in (q, k, v))
+
+
+@pytest.mark.parametrize("scale", [1.0, 50.0])
+@pytest.mark.parametrize("block", [1, 2 * 30 * 7, 2 * 30 * 30])  # a row, groups of 7, all rows
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_equals_the_plain_formula(block: int, scale: float, dtype, tolerance: float, x64):
+    arguments = inputs(30, scale, dtype)
+    exact = tuple(x.astype(jnp.float64) for x in arguments)
+    weights = jnp.asarray(np.random.default_rng(1).normal(size=(2, 30, 16)))
+
+    def ours(*a: jax.Array) -> jax.Array:
+        return (attend(*a, block) * weights.astype(dtype)).sum()
+
+    def theirs(*a: jax.Array) -> jax.Array:
+        return (plain(*a) * weights).sum()
+
+    assert relative_error(attend(*arguments, block), plain(*exact)) < tolerance
+    for mine, reference in zip(
+        jax.grad(ours, (0, 1, 2))(*arguments), jax.grad(theirs, (0, 1, 2))(*exact), strict=True
+    ):
+        assert relative_error(mine, reference) < tolerance
+
+
+def temporaries(n: int, block: int) -> int:
+    """Bytes of scratch memory of the compiled forward and backward pass over n positions."""
+    shapes = [jax.ShapeDtypeStruct((2, n, width), jnp.float32) for width in (4, 4, 32)]
+
+    def loss(*arguments: jax.Array) -> jax.Array:
+        return jnp.square(attend(*arguments, block)).sum()
+
+    compiled = jax.jit(jax.grad(loss, (0, 1, 2))).lower(*shapes).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+def test_memory_grows_linearly():
+    """At 1, 2 and 4 times the positions; the whole map would take 4 and 16 times the memory."""
+    one, two, four = (temporaries(n, 2**16) for n in (1024, 2048, 4096))
+    assert two / one < 2.2
+    assert four / one < 4.4
+    whole = 2 * 4096 * 4096 * 4  # bytes of the N×N map of two images
+    assert four < whole / 4
+    assert temporaries(4096, 2 * 4096 * 4096) > whole  # the test does see a whole map
+
+
+def test_no_array_of_the_program_exceeds_the_block():
+    """Neither pass names an array of more scores than the block."""
+    n, block = 512, 2 * 512 * 16
+    shapes = [jax.ShapeDtypeStruct((2, n, width), jnp.float32) for width in (4, 4, 8)]
+    program = jax.make_jaxpr(jax.grad(lambda *a: jnp.square(attend(*a, block)).sum(), (0, 1, 2)))(
+        *shapes
+    )
+
+    def sizes(jaxpr) -> list[int]:
+        found = []
+        for equation in jaxpr.eqns:
+            found += [v.aval.size for v in equation.outvars if hasattr(v.aval, "size")]
+            for inner in jax.core.jaxprs_in_params(equation.params):
+                found += sizes(inner)
+        return found
+
+    assert max(sizes(program.jaxpr)) <= block
+
+
+def module(block: int = 2**22) -> SelfAttention:
+    return SelfAttention(reduction=8, block=block, dtype=jnp.float32)
+
+
+def test_starts_as_the_identity_and_learns_gamma_first():
+    """γ = 0: the input passes unchanged, and only γ has a gradient (SAGAN)."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 16)).astype(np.float32))
+    variables = module().init(jax.random.key(0), x, None)
+    np.testing.assert_array_equal(module().apply(variables, x, None), x)
+    weights = jnp.asarray(np.random.default_rng(1).normal(size=x.shape).astype(np.float32))
+    gradient = jax.grad(lambda p: (module().apply({"params": p}, x, None) * weights).sum())(
+        variables["params"]
+    )
+    assert float(gradient["gamma"]) != 0
+    for name in ("query", "key", "value"):
+        assert not np.any(gradient[name]["kernel"])
+
+
+def test_reduces_query_and_key_to_an_eighth():
+    x = jnp.zeros((1, 4, 4, 32))
+    params = module().init(jax.random.key(0), x, None)["params"]
+    shapes = {name: params[name]["kernel"].shape for name in ("query", "key", "value")}
+    assert shapes == {"query": (1, 1, 32, 4), "key": (1, 1, 32, 4), "value": (1, 1, 32, 32)}
+
+
+def test_rows_are_those_of_the_whole_map():
+    rng = np.random.default_rng(0)
+    q, k = (jnp.asarray(rng.normal(size=(1, 16, 4)).astype(np.float32)) for _ in range(2))
+    whole = attention_rows(q, k)
+    np.testing.assert_allclose(whole.sum(-1), np.ones((1, 16)), rtol=1e-6)  # a row, not a column
+    x = jnp.asarray(rng.normal(size=(2, 4, 4, 16)).astype(np.float32))
+    variables = module().init(jax.random.key(1), x, None)
+    points = jnp.array([3, 14])
+    out, sown = module().apply(variables, x, points, mutable=["attention"])
+    (rows,) = sown["attention"]["rows"]
+    params = variables["params"]
+    flat = x.reshape(2, 16, 16)
+    query, key = (
+        flat @ params[name]["kernel"][0, 0] + params[name]["bias"] for name in ("query", "key")
+    )
+    np.testing.assert_allclose(rows, attention_rows(query, key)[:, points], rtol=1e-5)
+    np.testing.assert_array_equal(out, module().apply(variables, x, None))

@@ -1,0 +1,124 @@
+"""The real architecture at the smallest sizes, shared by the tests."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ifgan_jax.arrays import Batch
+from ifgan_jax.augment import Augmentation
+from ifgan_jax.models.classifier import BasicBlock, ResNet
+from ifgan_jax.models.discriminator import PatchGAN
+from ifgan_jax.models.generator import AttentionUNet
+from ifgan_jax.optimizers import adam_l2
+from ifgan_jax.state import GanState, Networks, Optimizers, create_state
+from ifgan_jax.step import Objective
+
+CLASSES = 6
+CROP = 32
+
+
+def networks(dtype: Any = jnp.float32, **changes: Any) -> Networks:
+    """All stages and attentions; an 8-position attention block makes several groups."""
+    generator = {
+        "widths": (8, 8, 8, 8),
+        "channels": 1,
+        "convs_per_stage": 2,
+        "attention": True,
+        "attention_reduction": 8,
+        "attention_block": 4 * 64 * 16,
+        "dtype": dtype,
+    }
+    classifier = {
+        "stage_sizes": (1, 1),
+        "block": BasicBlock,
+        "width": 4,
+        "num_classes": CLASSES,
+        "inputs": "pair",
+        "dtype": dtype,
+    }
+    return Networks(
+        AttentionUNet(**generator), PatchGAN(4, dtype), ResNet(**{**classifier, **changes})
+    )
+
+
+def objective(**changes: Any) -> Objective:
+    """The paper's weights."""
+    return Objective(
+        **{
+            "adversarial_weight": 1.0,
+            "l1_weight": 20.0,
+            "softmax_weight": 10.0,
+            "island_weight": 1.0,
+            "island_alpha": 0.03,
+            "island_reduction": "mean_images_and_features",
+            "centre_step": 0.5,
+            "classifier_to_generator": True,
+            **changes,
+        }
+    )
+
+
+def optimizers() -> Optimizers:
+    adam = adam_l2(lambda count: 1e-3, beta1=0.9, beta2=0.99, weight_decay=1e-4)
+    return Optimizers(adam, adam, adam)
+
+
+AUGMENTATION = Augmentation(crop=CROP, max_rotation=5.0, flip_probability=0.5)
+
+
+def state(nets: Networks) -> GanState:
+    create = partial(
+        create_state,
+        networks=nets,
+        optimizers=optimizers(),
+        crop=CROP,
+        channels=1,
+        centre_deviation=1.0,
+    )
+    fresh = jax.jit(create)(jax.random.key(0))
+    # γ starts at 0, where attention changes nothing: move it, so that tests see the modules.
+    return jax.tree_util.tree_map_with_path(
+        lambda path, x: x + 0.5 if "gamma" in jax.tree_util.keystr(path[-1:]) else x, fresh
+    )
+
+
+def batch(size: int, seed: int = 0) -> Batch:
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (size, CROP + 4, CROP + 4, 1), np.uint8)
+    return Batch(jnp.asarray(image), jnp.asarray(np.arange(size) % CLASSES, dtype=jnp.int32))
+
+
+def targets(dtype: Any = np.float32) -> jax.Array:
+    rng = np.random.default_rng(1)
+    return jnp.asarray(rng.uniform(-1, 1, (CLASSES, CROP, CROP, 1)).astype(dtype))
+
+
+def leaves(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """Every array of a tree with its path."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        yield jax.tree_util.keystr(path), np.asarray(leaf)
+
+
+def relative_error(ours: Any, theirs: Any) -> float:
+    """Largest difference over the largest entry."""
+    ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    return float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-300))
+
+
+def assert_trees_close(ours: Any, theirs: Any, tolerance: float) -> None:
+    """Every array within `tolerance` of the other's largest entry."""
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    for (name, a), (_, b) in zip(leaves(ours), leaves(theirs), strict=True):
+        assert a.shape == b.shape
+        if b.size and np.abs(b).max() > 0:
+            assert relative_error(a, b) <= tolerance, name
+        else:
+            np.testing.assert_allclose(a, b, atol=tolerance, err_msg=name)
+
+
+def flat(mapping: Mapping[str, Any]) -> dict[str, float]:
+    return {key: float(value) for key, value in mapping.items()}
