@@ -2,9 +2,9 @@
 
     python scripts/train.py --config=configs/default.py --workdir=runs/bu3dfe_fold0
 
-Needs the licensed BU-3DFE images, prepared under `data.data_dir`, and ImageNet weights for ResNet-101
-at `classifier.pretrained`; without them it stops at once and names what is missing. Cost: not yet
-run. configs/demo.py is the same method on faces that the package renders itself, in minutes.
+Needs the licensed BU-3DFE images, prepared under `data.data_dir`, and ImageNet weights for the
+ResNet-101 at `classifier.pretrained`; without them it stops at once and names what is missing.
+Cost: not yet run. configs/demo.py is the same method in minutes, on faces that the package renders.
 
 λ, α and all of `optimizers` are given in the paper; every value marked "open" is not, and
 docs/decisions.md says why it is what it is.

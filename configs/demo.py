@@ -27,3 +27,11 @@ def get_config() -> ConfigDict:
         player.learning_rate = 1e-3
     config.evaluation.batch_size = 48
     return config
+
+
+def get_baseline_config() -> ConfigDict:
+    """E alone on the source face, with the same budget of images."""
+    config = get_config()
+    config.method = "baseline"
+    config.classifier.inputs = "source"
+    return config

@@ -1,4 +1,4 @@
-"""The paper's baseline: ResNet-101 with island loss on the source face, no G and no D (Sec. 4.3)."""
+"""The paper's baseline: ResNet-101 with island loss on the source face (Sec. 4.3)."""
 
 from ml_collections import ConfigDict
 

@@ -11,9 +11,10 @@ import math
 import dm_pix as pix
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from ifgan_jax.arrays import Image, PRNGKey, to_model_range
+from ifgan_jax.arrays import PRNGKey, to_model_range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +26,12 @@ class Augmentation:
     flip_probability: float
 
 
-def augment(key: PRNGKey, images: UInt8[Array, "b h w c"], options: Augmentation) -> Image:
+def augment(
+    key: PRNGKey, images: UInt8[Array, "b h w c"], options: Augmentation
+) -> Float[Array, "b s s c"]:
     """Flipped, rotated and cropped images in [-1, 1]; a key and an image give one result."""
 
-    def one(key: PRNGKey, image: Float[Array, "h w c"]) -> Float[Array, "crop crop c"]:
+    def one(key: PRNGKey, image: Float[Array, "h w c"]) -> Float[Array, "s s c"]:
         flip_key, rotation_key, crop_key = jax.random.split(key, 3)
         image = pix.random_flip_left_right(flip_key, image, probability=options.flip_probability)
         degrees = options.max_rotation * jax.random.uniform(
@@ -40,11 +43,13 @@ def augment(key: PRNGKey, images: UInt8[Array, "b h w c"], options: Augmentation
     return jax.vmap(one)(jax.random.split(key, len(images)), to_model_range(images))
 
 
-def centre_crop(images: Float[Array, "b h w c"], crop: int) -> Image:
+def centre_crop(images: Float[Array, "b h w c"], crop: int) -> Float[Array, "b {crop} {crop} c"]:
     """The fixed centre patch: test images and average faces (Sec. 4.2)."""
     return jax.vmap(lambda image: pix.center_crop(image, crop, crop))(images)
 
 
-def prepare(images: UInt8[Array, "b h w c"] | Float[Array, "b h w c"], crop: int) -> Image:
+def prepare(
+    images: UInt8[Array | np.ndarray, "b h w c"] | Float[Array | np.ndarray, "b h w c"], crop: int
+) -> Float[Array, "b {crop} {crop} c"]:
     """Grey levels in [0, 255] to centre-cropped model input, without augmentation."""
     return centre_crop(to_model_range(jnp.asarray(images)), crop)

@@ -18,7 +18,8 @@ from ml_collections import ConfigDict
 
 from ifgan_jax import sharding
 from ifgan_jax.augment import Augmentation
-from ifgan_jax.models.classifier import RESNETS
+from ifgan_jax.island import REDUCTIONS
+from ifgan_jax.models.classifier import INPUTS, RESNETS
 from ifgan_jax.models.discriminator import PatchGAN
 from ifgan_jax.models.generator import AttentionUNet
 from ifgan_jax.optimizers import adam_l2, steps_schedule
@@ -72,6 +73,8 @@ def build_networks(config: ConfigDict) -> Networks:
     """G, D and E of `config`, or E alone for the baseline."""
     _choose("dtype", config.dtype, DTYPES)
     _choose("classifier.depth", config.classifier.depth, RESNETS)
+    _choose("classifier.inputs", config.classifier.inputs, INPUTS)
+    _choose("loss.island_reduction", config.loss.island_reduction, REDUCTIONS)
     if config.data.crop > config.data.image_size:
         raise ValueError(
             f"data.crop {config.data.crop} is larger than data.image_size {config.data.image_size}"

@@ -184,7 +184,8 @@ def attention_rows(
     networks: Networks, state: GanState, source: Pixels
 ) -> Float[np.ndarray, "n q h w"]:
     """Attention maps of the decoder's module at QUERY_POINTS, those of Fig. 6."""
-    assert networks.generator is not None and state.generator is not None
+    assert networks.generator is not None
+    assert state.generator is not None
     height, width = (side // 2**ATTENTION_STAGE for side in source.shape[1:3])
     points = [int(r * height) * width + int(c * width) for r, c in QUERY_POINTS.values()]
     variables = {"params": state.generator.params, "batch_stats": state.generator.batch_stats}
@@ -249,7 +250,7 @@ def _draw(
             firsts = slice(0, None, GRID_SUBJECTS)
             maps = attention_rows(build.build_networks(config), state, source[firsts])
             side = source.shape[1]
-            points = np.array([[(x * side, y * side) for y, x in QUERY_POINTS.values()]])
+            points = np.array([[(r * side, c * side) for r, c in QUERY_POINTS.values()]])
             figures["attention_maps"] = visualize.attention_maps(
                 source[firsts],
                 generated[firsts],

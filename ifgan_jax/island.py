@@ -5,7 +5,7 @@ them and no gradient reaches them. α is the weight of eq. 5's pair term, `step`
 step size (0.5 in the island-loss paper).
 """
 
-from typing import Literal, get_args
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,6 @@ from jaxtyping import Array, Float
 from ifgan_jax.arrays import Features, Labels, PRNGKey, storage_dtype
 
 Centres = Float[Array, "n d"]
-Reduction = Literal["sum", "mean_images", "mean_images_and_features"]
 
 
 def init_centres(
@@ -31,13 +30,12 @@ def distances(features: Features, labels: Labels, centres: Centres) -> Float[Arr
     return jnp.square(features - jax.lax.stop_gradient(centres)[labels])
 
 
-def reduce_distances(squares: Float[Array, "b d"], reduction: Reduction) -> Float[Array, ""]:
-    """The sum of eq. 5 as printed, or its mean over images, or over images and features."""
-    if reduction not in get_args(Reduction):
-        raise ValueError(f"island reduction {reduction!r}: choose one of {get_args(Reduction)}")
-    if reduction == "sum":
-        return squares.sum()
-    return squares.mean() if reduction == "mean_images_and_features" else squares.sum(-1).mean()
+# How eq. 5 adds the squares up: the sum as printed, or its mean over images, or over both.
+REDUCTIONS: dict[str, Callable[[Float[Array, "b d"]], Float[Array, ""]]] = {
+    "sum": jnp.sum,
+    "mean_images": lambda squares: squares.sum(-1).mean(),
+    "mean_images_and_features": jnp.mean,
+}
 
 
 def _unit(centres: Centres) -> tuple[Centres, Float[Array, "n 1"]]:

@@ -24,6 +24,6 @@ def l1(generated: Image, target: Image) -> Image:
     return jnp.abs(target - generated)
 
 
-def softmax_cross_entropy(logits: Logits, labels: Labels) -> Float[Array, "b"]:
+def softmax_cross_entropy(logits: Logits, labels: Labels) -> Float[Array, " b"]:
     """-log p(l_e | pair) by image (eq. 4, whose printed form lacks the minus sign)."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)

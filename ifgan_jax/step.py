@@ -52,7 +52,7 @@ class Objective:
     softmax_weight: float  # λ3
     island_weight: float  # λ4
     island_alpha: float  # α
-    island_reduction: island.Reduction
+    island_reduction: str  # one of island.REDUCTIONS
     centre_step: float
     classifier_to_generator: bool  # whether E's loss on the fake pair reaches G
 
@@ -82,7 +82,8 @@ def train_step(
     augmentation: Augmentation,
 ) -> tuple[GanState, Metrics]:
     """Augment, G once, D on each pair, E on both pairs, three updates, the centres."""
-    assert state.generator is not None and state.discriminator is not None
+    assert state.generator is not None
+    assert state.discriminator is not None
     source = _augmented(key, state, batch, augmentation)
     grads = gan_gradients(state, source, targets[batch.label], batch.label, networks, objective)
     new_state = GanState(
@@ -159,8 +160,10 @@ def gan_gradients(
     G's part into the face. E's is pulled back once, into its parameters and the face.
     """
     generator, discriminator, classifier = state.generator, state.discriminator, state.classifier
-    assert generator is not None and discriminator is not None
-    assert networks.generator is not None and networks.discriminator is not None
+    assert generator is not None
+    assert discriminator is not None
+    assert networks.generator is not None
+    assert networks.discriminator is not None
 
     # G(I_SE), then D on the real pair and on the fake pair, each with its own batch statistics.
     generate = _forward(networks.generator, generator.batch_stats)
@@ -326,7 +329,7 @@ def _island(
 ) -> Float[Array, ""]:
     """λ4 · eq. 5. Its pair term is constant in every parameter: it moves the centres only."""
     squares = island.distances(features, label, state.centres)
-    intra = island.reduce_distances(squares, objective.island_reduction)
+    intra = island.REDUCTIONS[objective.island_reduction](squares)
     pairs = jax.lax.stop_gradient(island.pair_term(state.centres)).sum()
     return objective.island_weight * (intra + objective.island_alpha * pairs)
 

@@ -25,7 +25,6 @@ from ifgan_jax.metrics import accuracy, confusion_matrix
 from ifgan_jax.state import GanState
 from ifgan_jax.workdir import MetricLog, claim, config_hash, versions, write_json
 
-
 LOGGER = logging.getLogger(__name__)
 
 

@@ -139,7 +139,7 @@ class MetricLog:
         self._file = self._path.open("a")
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
-    def write(self, row: dict[str, float]) -> None:
+    def write(self, row: dict[str, int | float]) -> None:
         """Append one step's row; it holds `step`, `epoch` and named terms."""
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
@@ -158,9 +158,9 @@ class MetricLog:
         self._board.close()
 
 
-def read_metrics(workdir: Path) -> list[dict[str, float]]:
+def read_metrics(workdir: Path) -> list[dict[str, int | float]]:
     """The rows of metrics.jsonl; a line that was cut off ends the list."""
-    rows: list[dict[str, float]] = []
+    rows: list[dict[str, int | float]] = []
     path = workdir / "metrics.jsonl"
     for line in path.read_text().splitlines() if path.exists() else []:
         try:

@@ -10,6 +10,7 @@ expressions; we ask which of the six it finds most likely (chance 1/6). `fer` is
 
 import json
 import pathlib
+from typing import Any
 
 import numpy as np
 from absl import app, flags
@@ -43,10 +44,10 @@ def _prepared(images: UInt8[np.ndarray, "n s s"], crop: float) -> Float[np.ndarr
     return (np.stack(small).astype(np.float32) / 127.5 - 1.0)[..., None]
 
 
-def _network(path: str):
+def _network(path: str) -> Any:
     """The stored architecture, rebuilt: today's Keras cannot read a file of Keras 2.0."""
-    import h5py
-    import keras
+    import h5py  # type: ignore[import-untyped]
+    import keras  # type: ignore[import-untyped]
 
     with h5py.File(path) as file:
         layers = json.loads(file.attrs["model_config"])["config"]["layers"]
@@ -67,7 +68,7 @@ def _network(path: str):
         return keras.Model(first, tensors[layers[-1]["name"]])
 
 
-def _layer(layers, kind: str, config: dict):
+def _layer(layers: Any, kind: str, config: dict[str, Any]) -> Any:
     """One layer of the few kinds that the network has."""
     keys = {
         "Conv2D": ("filters", "kernel_size", "strides", "padding", "use_bias"),

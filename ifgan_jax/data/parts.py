@@ -7,7 +7,10 @@ import numpy as np
 
 from ifgan_jax.data.averages import Averages, average_faces
 from ifgan_jax.data.faces import Faces, load_faces
+from ifgan_jax.data.pipeline import fake_faces
 from ifgan_jax.data.protocol import audit, split_subjects
+
+FAKE = "fake_faces"  # fake_faces/SIZE_SUBJECTS: patterns in place of faces, for tests and timing
 
 
 class Parts(NamedTuple):
@@ -35,7 +38,11 @@ def load_parts(
     Folds are cut from all subjects, then labels from num_classes on are left out. Raises ValueError
     for another image size or overlapping parts, and what `load_faces` raises.
     """
-    faces = load_faces(data_dir, name)
+    if name.startswith(f"{FAKE}/"):
+        size, subjects = (int(number) for number in name.removeprefix(f"{FAKE}/").split("_"))
+        faces = fake_faces(num_classes * subjects, size, subjects, seed=0, num_classes=num_classes)
+    else:
+        faces = load_faces(data_dir, name)
     if faces.images.shape[1:] != (image_size, image_size, channels):
         height, width, found = faces.images.shape[1:]
         raise ValueError(

@@ -1,7 +1,7 @@
 """Self-attention over positions (Fig. 4), in memory that grows linearly with their number.
 
-Queries and keys are reduced to C2 = C/8 channels (not given in the paper; SAGAN's choice), scores are
-plain dot products without 1/√d, softmax runs over each row, and the learnt γ starts at 0.
+Queries and keys are reduced to C2 = C/8 channels (C2 is not given in the paper; SAGAN's choice).
+Scores are plain dot products without 1/√d, softmax runs over each row, the learnt γ starts at 0.
 """
 
 import flax.linen as nn
@@ -62,7 +62,7 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], points: Int[Array, "q"] | None
+        self, x: Float[Array, "b h w c"], points: Int[Array, " q"] | None
     ) -> Float[Array, "b h w c"]:
         b, h, w, c = x.shape
         projection = conv(self.dtype, kernel_size=(1, 1), padding=((0, 0), (0, 0)))

@@ -43,7 +43,7 @@ class AttentionUNet(nn.Module):
 
     widths: features of each encoding stage; one 2×2 pooling between neighbours.
     convs_per_stage: convolutions a stage. attention: the three modules of Fig. 3, on or off.
-    attention_reduction: C1 / C2 of Fig. 4. attention_block: attention scores held at once (memory, not results).
+    attention_reduction: C1 / C2 of Fig. 4. attention_block: scores held at once (memory only).
     """
 
     widths: tuple[int, ...]
@@ -74,7 +74,7 @@ class AttentionUNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, source: Image, *, train: bool, points: Int[Array, "q"] | None = None
+        self, source: Image, *, train: bool, points: Int[Array, " q"] | None = None
     ) -> Image:
         """The generated face. `points`: see SelfAttention; flat positions at 1/4 scale."""
 

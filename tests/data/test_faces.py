@@ -87,5 +87,5 @@ def test_label_out_of_range_on_disk_is_named(tmp_path, monkeypatch):
     row |= {"sequence": b"s0000_anger_0", "intensity": 1.0}
     monkeypatch.setattr(synthetic_faces, "prepare", lambda *_: None)
     monkeypatch.setattr(synthetic_faces, "read", lambda _: [row | {"label": k} for k in (6, 9)])
-    with pytest.raises(ValueError, match="example 1 .*s0000_anger_0.*label 9"):
+    with pytest.raises(ValueError, match=r"example 1 .*s0000_anger_0.*label 9"):
         load_faces(tmp_path, "synthetic_faces/72")

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 
 from ifgan_jax.data.synthetic.head_model import HeadModel
-from ifgan_jax.data.synthetic.identity import (
-    AGES,
-    BEARDS,
-    HAIR_STYLES,
-    _three_way,
-    local_modifiers,
-    sample_identity,
-    smoothstep,
-)
+from ifgan_jax.data.synthetic.identity import AGES, BEARDS, HAIR_STYLES, sample_identity
+from ifgan_jax.data.synthetic.shape import _three_way, local_modifiers, smoothstep
 
 
 @pytest.fixture(scope="module")

@@ -156,7 +156,9 @@ def test_workers_do_not_import_the_main_script(tmp_path):
         "r = [Request(0, s, Expression.ANGER, 1.0, 0, 16, 'easy') for s in (0, 1)]\n"
         "print(len(list(records(r, 2))), 'faces')\n"
     )
-    run = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=root)
+    run = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, cwd=root, timeout=60
+    )
     assert run.stdout.splitlines() == ["main script runs", "2 faces"], run.stderr
 
 

@@ -113,7 +113,7 @@ def test_without_attention_has_no_such_parameters():
 
 
 def test_refuses_a_size_that_does_not_divide():
-    with pytest.raises(ValueError, match="60×60 px.*divisible by 16.*data.crop"):
+    with pytest.raises(ValueError, match=r"60×60 px.*divisible by 16.*data\.crop"):
         shapes(unet(), 60)
 
 

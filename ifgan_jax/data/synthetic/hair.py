@@ -6,8 +6,9 @@ Numpy only. Lengths are head units (decimetres of the mean head); brightness is 
 import numpy as np
 from jaxtyping import Float64
 
-from ifgan_jax.data.synthetic.identity import Identity, smoothstep
+from ifgan_jax.data.synthetic.identity import Identity
 from ifgan_jax.data.synthetic.scene import Scene
+from ifgan_jax.data.synthetic.shape import smoothstep
 from ifgan_jax.data.synthetic.skin import noise
 
 _HEAD_HALF_WIDTH = 0.78  # at the ears

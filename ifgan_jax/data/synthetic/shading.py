@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from ifgan_jax.data.synthetic.head_model import HeadModel, Part
-from ifgan_jax.data.synthetic.identity import Identity, smoothstep
+from ifgan_jax.data.synthetic.identity import Identity
 from ifgan_jax.data.synthetic.rasterize import unit
 from ifgan_jax.data.synthetic.scene import Scene
+from ifgan_jax.data.synthetic.shape import smoothstep
 from ifgan_jax.data.synthetic.skin import skin_reflectance
 
 Pixels = Float64[np.ndarray, " p"]

@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from ifgan_jax.data.synthetic.expression import unit_strength
-from ifgan_jax.data.synthetic.identity import Brow, Identity, above_hairline, smoothstep
+from ifgan_jax.data.synthetic.identity import Brow, Identity
+from ifgan_jax.data.synthetic.shape import above_hairline, smoothstep
 
 Pixels = Float64[np.ndarray, " p"]
 

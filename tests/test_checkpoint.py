@@ -1,0 +1,125 @@
+"""Checkpoints: what is kept, what is verified, what survives a failure (whole runs: test_resume)."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ifgan_jax.checkpoint import (
+    Checkpoints,
+    DamagedCheckpointError,
+    restore_tree,
+    save_tree,
+    verify,
+    write_manifest,
+)
+
+STATE = {"weights": jnp.arange(6.0).reshape(2, 3), "count": jnp.int32(3), "none": None}
+
+
+def saved(directory: Path, *steps: int, best: int) -> Checkpoints:
+    checkpoints = Checkpoints(directory)
+    for step in steps:
+        state = {**STATE, "count": jnp.int32(step)}
+        checkpoints.save(state, {"step": step, "classes": ["a"]}, step=step, best_step=best)
+    checkpoints.wait()
+    return checkpoints
+
+
+def test_round_trip(tmp_path: Path):
+    checkpoints = saved(tmp_path, 7, best=7)
+    state, metadata = checkpoints.restore(STATE, step=7)
+    np.testing.assert_array_equal(state["weights"], STATE["weights"])
+    assert int(state["count"]) == 7
+    assert state["none"] is None
+    assert metadata == {"step": 7, "classes": ["a"]}
+
+
+def test_keeps_the_best_and_the_last_two(tmp_path: Path):
+    assert saved(tmp_path, 1, 2, 3, 4, 5, best=2).steps() == [2, 4, 5]
+
+
+def test_placement_is_the_templates(tmp_path: Path):
+    """A state saved from one device comes back on eight."""
+    checkpoints = saved(tmp_path, 1, best=1)
+    mesh = jax.make_mesh((8,), ("data",))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    template = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), STATE
+    )
+    state, _ = checkpoints.restore(template, step=1)
+    assert len(state["weights"].sharding.device_set) == 8
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_any_damage_is_found_and_passed_over(tmp_path: Path, caplog):
+    checkpoints = saved(tmp_path, 1, 2, best=1)
+    newest = tmp_path / "00000002"
+    files = [path for path in newest.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    assert len(files) > 3
+    for path in files:
+        intact = path.read_bytes()
+        if intact:
+            flip(path)
+            with pytest.raises(DamagedCheckpointError, match="is damaged"):
+                verify(newest)
+        path.unlink()
+        with pytest.raises(DamagedCheckpointError, match="missing or extra file"):
+            verify(newest)
+        path.write_bytes(intact)
+    verify(newest)
+    flip(max(files, key=lambda path: path.stat().st_size))
+    _, metadata = checkpoints.restore_latest(STATE)
+    assert metadata["step"] == 1
+    assert "trying the one before" in caplog.text
+
+
+def test_a_save_without_its_manifest_does_not_exist(tmp_path: Path):
+    checkpoints = saved(tmp_path, 1, 2, best=1)
+    (tmp_path / "00000002" / "manifest.json").unlink()
+    assert checkpoints.steps() == [1]
+    checkpoints.save(STATE, {"step": 2}, step=2, best_step=1)  # the same step again
+    checkpoints.wait()
+    assert checkpoints.steps() == [1, 2]
+
+
+def test_the_manifest_lists_every_file(tmp_path: Path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "file").write_bytes(b"abc")
+    write_manifest(tmp_path)
+    sha256_of_abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest == {"deep/file": [3, sha256_of_abc]}
+
+
+def test_failed_write_is_raised_and_leaves_the_rest(tmp_path: Path, monkeypatch):
+    checkpoints = saved(tmp_path, 1, best=1)
+
+    def full(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ifgan_jax.checkpoint.write_manifest", full)
+    checkpoints.save(STATE, {"step": 2}, step=2, best_step=1)
+    with pytest.raises(OSError, match=r"00000002 could not be written.*No space left.*Make room"):
+        checkpoints.wait()
+    assert checkpoints.steps() == [1]
+
+
+def test_trees_of_weights(tmp_path: Path):
+    save_tree(tmp_path / "weights", {"kernel": jnp.ones((2, 2))})
+    loaded = restore_tree(tmp_path / "weights", {"kernel": jnp.zeros((2, 2))})
+    np.testing.assert_array_equal(loaded["kernel"], np.ones((2, 2)))
+    with pytest.raises(ValueError, match="are not this network's"):
+        restore_tree(tmp_path / "weights", {"other": jnp.zeros((2, 2))})
+    with pytest.raises(ValueError, match="are not this network's"):
+        restore_tree(tmp_path / "weights", {"kernel": jnp.zeros((3, 2))})
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        restore_tree(tmp_path / "absent", {"kernel": jnp.zeros((2, 2))})

@@ -1,0 +1,115 @@
+"""Every config builds, every key is read, and the decisions are written down."""
+
+import importlib
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+from ml_collections import ConfigDict
+
+from configs import default
+from ifgan_jax import build
+from ifgan_jax.arrays import Batch
+from ifgan_jax.train import train
+from ifgan_jax.workdir import config_hash, flatten
+from tests import tiny_config
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem != "__init__")
+
+
+def configs() -> dict[str, ConfigDict]:
+    modules = {name: importlib.import_module(f"configs.{name}") for name in CONFIGS}
+    found = {name: module.get_config() for name, module in modules.items()}
+    return found | {"demo, baseline": modules["demo"].get_baseline_config()}
+
+
+@pytest.mark.parametrize("name", configs())
+def test_config_builds_and_steps(name: str):
+    """Shapes only, so the paper's sizes cost nothing: the state, and one step of it."""
+    config = configs()[name]
+    experiment = build.build(config, steps_per_epoch=10)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state = jax.eval_shape(experiment.create_state, key)
+    size, crop, channels = (config.data[k] for k in ("image_size", "crop", "channels"))
+    batch = Batch(
+        jax.ShapeDtypeStruct((config.batch_size, size, size, channels), "uint8"),
+        jax.ShapeDtypeStruct((config.batch_size,), "int32"),
+    )
+    targets = jax.ShapeDtypeStruct((config.data.num_classes, crop, crop, channels), "float32")
+    step = partial(
+        experiment.step,
+        networks=experiment.networks,
+        optimizers=experiment.optimizers,
+        objective=experiment.objective,
+        augmentation=experiment.augmentation,
+    )
+    after, _ = jax.eval_shape(step, state, batch, targets, key)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), state
+    )
+
+
+@pytest.mark.parametrize("name", configs())
+def test_configs_have_the_defaults_keys_and_are_locked(name: str):
+    config = configs()[name]
+    assert flatten(config).keys() == flatten(default.get_config()).keys()
+    with pytest.raises((AttributeError, KeyError)):
+        config.generator.no_such_key = 1
+
+
+class Recorder(ConfigDict):
+    """A config that notes which of its keys are read."""
+
+    def __init__(self, config: ConfigDict, read: set[str], prefix: str = "") -> None:
+        for name, value in (("_config", config), ("_read", read), ("_prefix", prefix)):
+            object.__setattr__(self, name, value)
+
+    def __getitem__(self, key: str) -> Any:
+        value, path = self._config[key], self._prefix + key
+        if isinstance(value, ConfigDict):
+            return Recorder(value, self._read, path + ".")
+        self._read.add(path)
+        return value
+
+    __getattr__ = __getitem__
+
+    def keys(self) -> Any:
+        return self._config.keys()
+
+    def to_json_best_effort(self) -> str:
+        return self._config.to_json_best_effort()  # written down whole: that is no reading
+
+
+def test_every_key_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """One tiny run through `train` itself reads each key of the config at least once."""
+    monkeypatch.setattr("ifgan_jax.evaluate._draw", lambda *arguments: None)
+    config = tiny_config.get_config()
+    config.epochs = 1
+    read: set[str] = set()
+    train(Recorder(config, read), tmp_path)
+    assert read == flatten(config).keys()
+
+
+def test_hash_ignores_keys_that_change_no_number():
+    config = default.get_config()
+    before = config_hash(config)
+    config.data.data_dir = "elsewhere"
+    config.generator.attention_block = 1
+    assert config_hash(config) == before
+    config.loss.island_alpha = 0.04
+    assert config_hash(config) != before
+
+
+def test_decisions_table_has_every_open_point_and_only_real_keys():
+    text = (ROOT / "docs" / "decisions.md").read_text()
+    rows = re.findall(r"^\| ([a-z]) \|", text, re.MULTILINE)
+    assert rows == [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    keys = set(re.findall(r"`((?:[a-z_0-9]+\.)+[a-z_0-9]+)`", text))
+    known = flatten(default.get_config()).keys()
+    named = {k for k in keys if k.split(".")[0] in default.get_config()}
+    assert named <= known, named - known
+    assert {"loss.island_reduction", "classifier.inputs", "generator.attention_reduction"} <= named

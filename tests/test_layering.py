@@ -1,0 +1,141 @@
+"""The architecture, checked on the source: imports point one way, and what may import what."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "ifgan_jax"
+
+# Each module may import those on the lines above it; modules of one line do not see each other.
+LAYERS = [
+    ["arrays", "data.protocol", "data.host_tensorflow"],
+    [
+        "data.synthetic",
+        "losses",
+        "island",
+        "metrics",
+        "augment",
+        "sharding",
+        "checkpoint",
+        "workdir",
+        "visualize",
+    ],
+    ["models.layers", "optimizers", "data.synthetic_faces"],
+    ["models.attention", "models.discriminator", "models.classifier", "report"],
+    ["models.generator", "data.faces"],
+    ["state", "data.averages", "data.pipeline"],
+    ["step", "data.parts"],
+    ["build"],
+    ["evaluate"],
+    ["train"],
+]
+PURE = ("arrays", "losses", "island", "augment", "models", "optimizers", "state", "step")
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def layer_of(name: str) -> int | None:
+    for number, names in enumerate(LAYERS):
+        if any(name == known or name.startswith(known + ".") for known in names):
+            return number
+    return None
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every imported module, with each `from a import b` as a.b too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_module(name: str) -> bool:
+    path = PACKAGE.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_one_way(path: Path):
+    name = name_of(path)
+    if name.endswith("__init__"):
+        return
+    mine = layer_of(name)
+    assert mine is not None, f"{name} has no layer: give it one in LAYERS"
+    for imported in imports(path):
+        other = imported.removeprefix("ifgan_jax.")
+        if imported == other or not is_module(other) or other == "models" or other == "data":
+            continue
+        theirs = layer_of(other)
+        assert theirs is not None, other
+        one_package = name.startswith("data.synthetic.") and other.startswith("data.synthetic")
+        assert one_package or theirs < mine, f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_tensorflow_and_torch_stay_in_their_places(path: Path):
+    name = name_of(path)
+    roots = {imported.partition(".")[0] for imported in imports(path)}
+    if not name.startswith("data."):
+        assert not roots & {"tensorflow", "tensorflow_datasets", "tf"}, name
+    if name != "data.align":
+        assert not roots & {"torch", "torchvision", "facenet_pytorch"}, name
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p).startswith(PURE)], ids=name_of)
+def test_models_and_step_see_no_config_mesh_or_file(path: Path):
+    roots = {imported.partition(".")[0] for imported in imports(path)}
+    assert not roots & {"ml_collections", "pathlib", "os", "orbax", "absl", "io"}
+    names = {
+        node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)
+    }
+    assert not names & {"Mesh", "NamedSharding", "PartitionSpec", "open", "config"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_no_hidden_defaults(path: Path):
+    """No `config.get(key, default)`: every default lives in configs/default.py."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner = ast.unparse(node.func.value)
+            assert not (node.func.attr == "get" and "config" in owner), f"{path}:{node.lineno}"
+
+
+def test_every_module_says_what_it_is_for():
+    for path in [*MODULES, *(ROOT / "scripts").glob("*.py"), *(ROOT / "configs").glob("*.py")]:
+        if path.name != "__init__.py":
+            assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_importing_the_package_loads_neither_tensorflow_nor_torch():
+    """The package and all that a training step needs."""
+    pure = [name_of(p) for p in MODULES if name_of(p).startswith(PURE)]
+    modules = ", ".join(f"ifgan_jax.{name}".removesuffix(".__init__") for name in pure)
+    code = (
+        f"import ifgan_jax, {modules}, ifgan_jax.sharding, ifgan_jax.checkpoint, ifgan_jax.build\n"
+        "import sys\n"
+        "print(sorted(n for n in ('tensorflow', 'torch') if n in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_tensorflow_sees_no_accelerator():
+    """All TensorFlow is imported through one module, which hides GPU and TPU first."""
+    for path in MODULES:
+        if any(imported == "tensorflow" for imported in imports(path)):
+            assert name_of(path) == "data.host_tensorflow"
+    from ifgan_jax.data.host_tensorflow import tf
+
+    assert tf.config.get_visible_devices("GPU") == []
+    assert tf.config.get_visible_devices("TPU") == []

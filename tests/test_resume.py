@@ -1,0 +1,239 @@
+"""Runs as users start and lose them: killed, stopped, damaged, on a full disk."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from ifgan_jax import build, sharding
+from ifgan_jax.checkpoint import Checkpoints
+from ifgan_jax.train import train
+from ifgan_jax.workdir import read_config, read_metrics
+from tests import runs, tiny
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 3 epochs of 6 steps."""
+    workdir = tmp_path_factory.mktemp("unbroken")
+    status, output = runs.train(workdir)
+    assert status == 0, output
+    return workdir
+
+
+def last_state(workdir: Path) -> tuple[object, dict]:
+    config = read_config(workdir)
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    compiled = build.compile_steps(config, build.build(config, 1), mesh)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    restored = checkpoints.restore_latest(build.abstract_state(compiled, config))
+    checkpoints.close()
+    assert restored is not None
+    return restored
+
+
+def assert_same_run(workdir: Path, other: Path) -> None:
+    """Bit-identical states; every step logged once, in order, with the same numbers."""
+    (state, progress), (expected, expected_progress) = last_state(workdir), last_state(other)
+    for (name, a), (_, b) in zip(tiny.leaves(state), tiny.leaves(expected), strict=True):
+        assert a.tobytes() == b.tobytes(), name
+    assert progress == expected_progress
+    rows = read_metrics(workdir)
+    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
+    assert rows == read_metrics(other)
+
+
+def lines(workdir: Path) -> int:
+    path = workdir / "metrics.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def kill_when(workdir: Path, condition: Callable[[], bool], number: int) -> tuple[int, str]:
+    """Start the run, send a signal as soon as `condition` holds."""
+    process = runs.start("train", "--config=tests/tiny_config.py", f"--workdir={workdir}")
+    deadline = time.monotonic() + 300
+    while not condition() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    assert process.poll() is None, process.communicate()[0]
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def test_killed_anywhere_resumes_bit_identical(unbroken: Path, tmp_path: Path):
+    """SIGKILL within an epoch, while a checkpoint is being written, and after a few more steps."""
+    workdir = tmp_path / "killed"
+    writing = workdir / "checkpoints"
+    points = [
+        lambda: lines(workdir) >= 3,
+        lambda: writing.exists() and any("tmp" in path.name for path in writing.iterdir()),
+        lambda: lines(workdir) >= 9,
+    ]
+    for point in points:
+        status, _ = kill_when(workdir, point, signal.SIGKILL)
+        assert status == -signal.SIGKILL
+    status, output = runs.train(workdir)
+    assert status == 0, output
+    assert_same_run(workdir, unbroken)
+
+
+def test_sigterm_saves_and_exits_0(unbroken: Path, tmp_path: Path):
+    workdir = tmp_path / "stopped"
+    status, output = kill_when(workdir, lambda: lines(workdir) >= 8, signal.SIGTERM)
+    assert status == 0, output
+    assert "SIGTERM: saved at step" in output
+    step = last_state(workdir)[1]["step"]
+    assert 8 <= step < 18
+    assert lines(workdir) == step  # within an epoch, and nothing lost
+    status, output = runs.train(workdir)
+    assert status == 0, output
+    assert f"resuming at step {step}" in output
+    assert_same_run(workdir, unbroken)
+
+
+def copy(workdir: Path, tmp_path: Path) -> Path:
+    """A copy whose last checkpoint is followed by one epoch more."""
+    return Path(shutil.copytree(workdir, tmp_path / "copy"))
+
+
+def test_flipped_byte_falls_back_to_the_checkpoint_before(unbroken: Path, tmp_path: Path):
+    workdir = copy(unbroken, tmp_path)
+    newest = max((workdir / "checkpoints").iterdir())
+    data = max((newest / "state").rglob("*"), key=lambda p: p.stat().st_size * p.is_file())
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    status, output = runs.train(workdir)
+    assert status == 0, output
+    assert "is damaged; trying the one before" in output
+    assert "resuming at step 12" in output
+    assert_same_run(workdir, unbroken)
+
+
+def test_other_config_is_refused_and_more_epochs_are_not(unbroken: Path, tmp_path: Path):
+    workdir = copy(unbroken, tmp_path)
+    status, output = runs.train(workdir, "--config.seed=1", "--config.loss.l1_weight=3.0")
+    assert status == 1
+    assert "loss.l1_weight" in output
+    assert "seed: 0 there, 1 now" in output
+    status, output = runs.train(workdir, "--config.epochs=4", "--config.evaluation.batch_size=12")
+    assert status == 0, output
+    assert "epochs extended from 3 to 4" in output
+    assert lines(workdir) == 24
+    assert json.loads((workdir / "config.json").read_text())["epochs"] == 4
+
+
+def test_not_a_number_stops_the_run_and_names_term_and_step(tmp_path: Path):
+    workdir = tmp_path / "diverged"
+    status, output = runs.train(workdir, "--config.optimizers.generator.learning_rate=1e38")
+    assert status == 1
+    assert "train/" in output
+    assert "at step" in output
+    assert "Traceback" not in output
+    assert not list((workdir / "checkpoints").glob("*/manifest.json"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MiB: room for a run's small files, and for few checkpoints."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(mount)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("a small tmpfs needs root")
+    yield mount
+    subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+def test_full_disk_at_a_checkpoint(small_disk: Path):
+    """The error names the checkpoint and the remedy; with room made, the same command goes on."""
+    filler = small_disk / "filler"
+    workdir = small_disk / "run"
+
+    def fill() -> bool:
+        """Once the first checkpoint is whole, take all the room that is left."""
+        if not list((workdir / "checkpoints").glob("*/manifest.json")):
+            return False
+        free = shutil.disk_usage(small_disk).free - 100_000  # metrics still fit
+        filler.write_bytes(bytes(max(free, 0)))
+        return True
+
+    process = runs.start("train", "--config=tests/tiny_config.py", f"--workdir={workdir}")
+    while not fill() and process.poll() is None:
+        time.sleep(0.002)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 1, output
+    assert "could not be written" in output
+    assert "Make room and start the same command again" in output
+    filler.unlink()
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    status, output = runs.train(workdir)
+    assert status == 0, output
+    assert "resuming at step" in output
+
+
+BAD_INPUT = [
+    (["--config.batch_sze=4"], "batch_sze"),
+    (["--config.batch_size=17"], "batch_size 17 .* 16 and 24"),
+    (["--config.data.crop=30"], "30×30 px.*divisible by 8"),
+    (["--config.data.crop=40"], "data.crop 40 is larger than data.image_size 36"),
+    (["--config.data.name=bu3dfe"], "bu3dfe"),
+    (["--config.data.image_size=40"], "36×36×1, the config says data.image_size 40"),
+    (["--config.data.fold=10"], "fold=10 is out of range"),
+    (["--config.method=gan"], "method 'gan': choose one of ifgan, baseline"),
+    (["--config.classifier.depth=20"], "classifier.depth 20: choose one of 18, 34"),
+    (["--config.classifier.inputs=both"], "classifier.inputs 'both'"),
+    (["--config.loss.island_reduction=max"], "loss.island_reduction 'max'"),
+    (["--config.classifier.pretrained=no/such"], "no weights at no/such"),
+    (["--config.method=baseline"], "set classifier.inputs to 'source'"),
+    (["--config.batch_size=128"], "larger than the training part"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_INPUT, ids=[m for _, m in BAD_INPUT])
+def test_bad_input(options: list[str], message: str, tmp_path: Path):
+    """One line that names the key, before any work: no checkpoint folder exists afterwards."""
+    workdir = tmp_path / "run"
+    with pytest.raises(SystemExit) as stopped:
+        run_in_process(
+            ["--config=tests/tiny_config.py", f"--workdir={workdir}", *flags], monkeypatch
+        )
+    assert re.search(message, str(stopped.value)), stopped.value
+    assert not (workdir / "checkpoints").exists() or not any((workdir / "checkpoints").iterdir())
+
+
+def train_here(*arguments: str) -> None:
+    """scripts/train.py's work in this process, on its eight devices."""
+    values = flags.FlagValues()
+    config = config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True)
+    workdir = flags.DEFINE_string("workdir", None, "", flag_values=values)
+    try:
+        values(["train", *arguments])
+        train(config.value, Path(workdir.value))
+    except (ValueError, OSError, AttributeError, KeyError, flags.Error) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def test_workdir_below_a_file(tmp_path: Path):
+    (tmp_path / "file").touch()
+    status, output = runs.train(tmp_path / "file" / "run")
+    assert status == 1
+    assert "cannot be written" in output
+    assert "Traceback" not in output
+
+
+def test_unknown_flag_is_refused(tmp_path: Path):
+    status, output = runs.train(tmp_path / "run", "--config.no_such_key=1")
+    assert status != 0
+    assert "no_such_key" in output
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,73 @@
+"""A run's folder: ownership, metrics that survive being cut off."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from configs import default
+from ifgan_jax.workdir import MetricLog, claim, read_config, read_metrics, versions, write_json
+
+
+def test_claim_writes_the_config_and_accepts_it_again(tmp_path: Path):
+    config = default.get_config()
+    claim(tmp_path / "run", config)
+    claim(tmp_path / "run", config)
+    assert read_config(tmp_path / "run").loss.l1_weight == 20.0
+    config.data.data_dir = "elsewhere"  # changes no number
+    claim(tmp_path / "run", config)
+
+
+def test_claim_names_the_keys_that_differ(tmp_path: Path):
+    config = default.get_config()
+    claim(tmp_path, config)
+    config.loss.l1_weight = 10.0
+    config.epochs = 50
+    with pytest.raises(ValueError, match="another config") as error:
+        claim(tmp_path, config)
+    assert "loss.l1_weight: 20.0 there, 10.0 now" in str(error.value)
+    assert "epochs: 100 there, fewer now (50)" in str(error.value)
+
+
+def test_claim_says_why_it_cannot_write(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="workdir .*file/run cannot be written"):
+        claim(tmp_path / "file" / "run", default.get_config())
+
+
+def test_no_run(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="is no run's folder"):
+        read_config(tmp_path)
+
+
+def row(step: int) -> dict[str, int | float]:
+    return {"step": step, "epoch": 0, "train/l1": step / 7}
+
+
+def test_metrics_after_the_checkpoint_are_forgotten(tmp_path: Path):
+    log = MetricLog(tmp_path, 0)
+    for step in (1, 2, 3, 4):
+        log.write(row(step))
+    log.close()
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 5, "tra')  # cut off
+    assert [r["step"] for r in read_metrics(tmp_path)] == [1, 2, 3, 4]
+    log = MetricLog(tmp_path, 2)
+    log.write(row(3))
+    log.sync()
+    log.close()
+    assert read_metrics(tmp_path) == [row(1), row(2), row(3)]
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_json_is_replaced_whole(tmp_path: Path):
+    write_json(tmp_path / "a.json", {"b": 1})
+    write_json(tmp_path / "a.json", {"b": 2})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"b": 2}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_versions_name_device_and_libraries():
+    found = versions()
+    assert found["device"].startswith("8 × ")
+    assert {"jax", "flax", "optax", "orbax-checkpoint", "numpy", "commit", "python"} <= found.keys()
