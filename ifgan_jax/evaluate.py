@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dm_pix as pix
 import jax
@@ -27,7 +27,6 @@ from ifgan_jax.data.pipeline import eval_batches
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.models.generator import ATTENTION_STAGE
 from ifgan_jax.state import GanState, Networks
-from ifgan_jax.step import Prediction
 from ifgan_jax.workdir import config_hash, read_metrics, versions, write_json
 
 LOGGER = logging.getLogger(__name__)
@@ -36,8 +35,16 @@ Pixels = Float[np.ndarray, "n h w c"]
 Probabilities = Float[np.ndarray, "n k"]
 
 # Where Fig. 6 asks: (row, column) as shares of the aligned face's sides.
-QUERY_POINTS = {"eye": (0.38, 0.34), "lip": (0.76, 0.5), "cheek": (0.58, 0.28)}
+QUERY_POINTS = {"eye": (0.38, 0.34), "lip": (0.82, 0.5), "cheek": (0.58, 0.28)}
 GRID_SUBJECTS = 2  # rows of the transfer grid: so many unseen subjects per expression
+
+
+class HostPrediction(NamedTuple):
+    """`step.Prediction` as numpy arrays, for any number of faces."""
+
+    source: Pixels
+    generated: Pixels
+    probabilities: Probabilities
 
 
 def load_run_parts(config: ConfigDict) -> Parts:
@@ -56,7 +63,7 @@ def load_run_parts(config: ConfigDict) -> Parts:
 
 def predict_faces(
     compiled: build.Compiled, state: GanState, faces: Faces, batch_size: int
-) -> Iterator[tuple[slice, Prediction]]:
+) -> Iterator[tuple[slice, HostPrediction]]:
     """Rows of `faces` and what G and E say of them, batch by batch, as numpy arrays."""
     batches = eval_batches(
         faces,
@@ -68,15 +75,15 @@ def predict_faces(
         rows = slice(start, min(start + batch_size, len(faces)))
         images = sharding.to_global(compiled.mesh, batch.image)
         prediction = jax.device_get(compiled.eval_step(state, images))
-        yield rows, Prediction(*(x[: rows.stop - rows.start] for x in prediction))
+        yield rows, HostPrediction(*(x[: rows.stop - rows.start] for x in prediction))
 
 
 def predict_all(
     compiled: build.Compiled, state: GanState, faces: Faces, batch_size: int
-) -> Prediction:
+) -> HostPrediction:
     """`predict_faces` in one piece."""
     pieces = [piece for _, piece in predict_faces(compiled, state, faces, batch_size)]
-    return Prediction(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
+    return HostPrediction(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
 
 
 def evaluate_run(
@@ -145,7 +152,7 @@ def evaluate_run(
 
 
 def generation_metrics(
-    prediction: Prediction, test: Faces, parts: Parts, classify: Callable, config: ConfigDict
+    prediction: HostPrediction, test: Faces, parts: Parts, classify: Callable, config: ConfigDict
 ) -> dict[str, Any]:
     """How far the generated faces are the average ones, free of identity, and used by E.
 
@@ -207,7 +214,7 @@ def _in_batches(classify: Callable, source: Pixels, face: Pixels, batch_size: in
 
 
 def _write_predictions(
-    workdir: Path, faces: Faces, prediction: Prediction, class_names: list[str]
+    workdir: Path, faces: Faces, prediction: HostPrediction, class_names: list[str]
 ) -> None:
     """predictions.csv: a row an image, probabilities by class name."""
     with (workdir / "predictions.csv").open("w", newline="") as stream:
@@ -225,7 +232,7 @@ def _draw(
     compiled: build.Compiled,
     state: GanState,
     parts: Parts,
-    prediction: Prediction,
+    prediction: HostPrediction,
     confusion: np.ndarray,
 ) -> None:
     """pictures/*.png, of unseen subjects."""

@@ -16,7 +16,7 @@ Who learns from what (Fig. 2; G, D and E are updated together, from one forward 
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -136,7 +136,8 @@ def baseline_step(
 
     cotangents, metrics = _classifier_terms(terms, logits, features, player.params)
     gradient, _ = pull(cotangents)
-    new_state = state.replace(
+    new_state = dataclasses.replace(
+        state,
         step=state.step + 1,
         classifier=_update(player, gradient, stats, optimizers.classifier),
         centres=_update_centres(state, features, batch.label, objective),
@@ -264,8 +265,10 @@ def eval_step(
     The baseline, which has no G, "generates" the source face itself.
     """
     source = prepare(images, crop).astype(networks.classifier.head_dtype)
-    generated = source
-    if networks.generator is not None and state.generator is not None:
+    generated: Any
+    if networks.generator is None or state.generator is None:
+        generated = source
+    else:
         generated = networks.generator.apply(_variables(state.generator), source, train=False)
     return Prediction(source, generated, classify(state, source, generated, networks=networks))
 

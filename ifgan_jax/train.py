@@ -1,5 +1,6 @@
 """The training loop: data, state, steps, validation, checkpoints; no mathematics of its own."""
 
+import dataclasses
 import logging
 import math
 import signal
@@ -125,8 +126,10 @@ def _with_pretrained(state: GanState, path: Path) -> GanState:
     template = {**ours, "params": {k: v for k, v in ours["params"].items() if k != "head"}}
     loaded = restore_tree(path, template)
     params = {**loaded["params"], "head": head}
-    classifier = state.classifier.replace(params=params, batch_stats=loaded["batch_stats"])
-    return state.replace(classifier=classifier)
+    classifier = dataclasses.replace(
+        state.classifier, params=params, batch_stats=loaded["batch_stats"]
+    )
+    return dataclasses.replace(state, classifier=classifier)
 
 
 def _run_epochs(

@@ -102,8 +102,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def versions() -> dict[str, str]:
     """Python, libraries, device and commit that this process runs."""
-    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "dm-pix", "numpy")
-    names += ("tensorflow-datasets", "ifgan_jax")
+    names = ["jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "dm-pix", "numpy"]
+    names += ["tensorflow-datasets", "ifgan_jax"]
     return {
         "python": platform.python_version(),
         "device": f"{jax.device_count()} × {jax.devices()[0].device_kind}",

@@ -1,6 +1,6 @@
 """`make demo`: the baseline and IF-GAN on rendered faces with one budget, then a table and a page.
 
-    python scripts/demo.py --workdir=runs/demo --seed=0
+python scripts/demo.py --workdir=runs/demo --seed=0
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Checkpoints: what is kept, what is verified, what survives a failure (whole runs: test_resume)."""
+"""Checkpoints: what is kept, verified, and survives a failure (whole runs: test_resume)."""
 
 import json
 from pathlib import Path

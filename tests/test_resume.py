@@ -205,9 +205,7 @@ def test_bad_input(options: list[str], message: str, tmp_path: Path):
     """One line that names the key, before any work: no checkpoint folder exists afterwards."""
     workdir = tmp_path / "run"
     with pytest.raises(SystemExit) as stopped:
-        run_in_process(
-            ["--config=tests/tiny_config.py", f"--workdir={workdir}", *flags], monkeypatch
-        )
+        train_here("--config=tests/tiny_config.py", f"--workdir={workdir}", *options)
     assert re.search(message, str(stopped.value)), stopped.value
     assert not (workdir / "checkpoints").exists() or not any((workdir / "checkpoints").iterdir())
 

@@ -20,7 +20,7 @@ def test_batch_is_split_and_the_rest_is_everywhere():
 
 def test_indivisible_batch_names_the_nearest_sizes():
     sharding.check_batch_size("batch_size", 48, 8)
-    with pytest.raises(ValueError, match="batch_size 50 does not divide over 8 .*: 48 and 56"):
+    with pytest.raises(ValueError, match=r"batch_size 50 does not divide over 8 .*: 48 and 56"):
         sharding.check_batch_size("batch_size", 50, 8)
     with pytest.raises(ValueError, match="nearest sizes that do: 8"):
         sharding.check_batch_size("batch_size", 3, 8)

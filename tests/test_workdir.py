@@ -31,7 +31,7 @@ def test_claim_names_the_keys_that_differ(tmp_path: Path):
 
 def test_claim_says_why_it_cannot_write(tmp_path: Path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="workdir .*file/run cannot be written"):
+    with pytest.raises(OSError, match=r"workdir .*file/run cannot be written"):
         claim(tmp_path / "file" / "run", default.get_config())
 
 

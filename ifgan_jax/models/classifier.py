@@ -95,7 +95,7 @@ class ResNet(nn.Module):
         expansion = self.block.expansion  # type: ignore[attr-defined]
         return self.width * 2 ** (len(self.stage_sizes) - 1) * expansion
 
-    def select(self, source: Image, face: Image) -> Image:
+    def select(self, source: Image, face: Image) -> Float[Array, "b h w k"]:
         """The classifier's input from I_SE and I_AE or its generated twin."""
         if self.inputs == "pair":
             return jnp.concatenate([source, face], axis=-1)

@@ -70,7 +70,18 @@ def test_attention_sits_where_the_figure_puts_it():
     """Skip attention changes the copy only, encoder attention the way down only."""
     generator = networks().generator
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 32, 32, 1)).astype(np.float32))
-    variables = generator.init(jax.random.key(0), x, train=False)
+    variables = jax.jit(lambda x: generator.init(jax.random.key(0), x, train=False))(x)
+
+    @jax.jit
+    def intermediates(params: dict) -> dict:
+        _, seen = generator.apply(
+            {**variables, "params": params},
+            x,
+            train=False,
+            capture_intermediates=True,
+            mutable=["intermediates"],
+        )
+        return seen["intermediates"]
 
     def changed_inputs(place: str) -> set[str]:
         """Submodules whose output changes when this attention module is switched on."""
@@ -78,14 +89,7 @@ def test_attention_sits_where_the_figure_puts_it():
         for gamma in (0.0, 1.0):
             params = dict(variables["params"])
             params[place] = {**params[place], "gamma": jnp.float32(gamma)}
-            _, seen = generator.apply(
-                {**variables, "params": params},
-                x,
-                train=False,
-                capture_intermediates=True,
-                mutable=["intermediates"],
-            )
-            outputs.append(seen["intermediates"])
+            outputs.append(intermediates(params))
         flat = [dict(jax.tree_util.tree_leaves_with_path(o)) for o in outputs]
         return {path[0].key for path in flat[0] if np.any(flat[0][path] != flat[1][path])}
 
@@ -103,7 +107,8 @@ def test_attention_sits_where_the_figure_puts_it():
 def test_output_is_an_image_of_the_same_shape(widths: tuple, side: int, channels: int):
     module = unet(widths=widths, channels=channels, attention_reduction=2)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, side, side, channels)))
-    out, _ = module.init_with_output(jax.random.key(0), x.astype(jnp.float32), train=False)
+    run = jax.jit(lambda x: module.init_with_output(jax.random.key(0), x, train=False))
+    out, _ = run(x.astype(jnp.float32))
     assert out.shape == x.shape
     assert float(jnp.abs(out).max()) <= 1
 

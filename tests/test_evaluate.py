@@ -1,0 +1,181 @@
+"""Evaluation: independent of batching and order; its figures against what they mean."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ifgan_jax import build, sharding
+from ifgan_jax.augment import prepare
+from ifgan_jax.data.faces import Faces
+from ifgan_jax.data.parts import Parts
+from ifgan_jax.data.protocol import Expression
+from ifgan_jax.evaluate import (
+    HostPrediction,
+    attention_rows,
+    generation_metrics,
+    load_run_parts,
+    predict_all,
+    predict_faces,
+)
+from ifgan_jax.models.attention import attention_rows as plain_rows
+from ifgan_jax.state import GanState
+from tests import runs, tiny_config
+
+
+@pytest.fixture(scope="module")
+def tested() -> tuple[build.Compiled, GanState, Parts]:
+    """An untrained model on one device, and the parts of the tiny data set."""
+    config = tiny_config.get_config()
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    compiled = build.compile_steps(config, build.build(config, 1), mesh)
+    return compiled, compiled.create_state(build.state_key(config)), load_run_parts(config)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 12])
+def test_batch_size_changes_nothing(batch_size: int, tested):
+    compiled, state, parts = tested
+    whole = predict_all(compiled, state, parts.test, len(parts.test))
+    cut = predict_all(compiled, state, parts.test, batch_size)
+    assert len(cut.probabilities) == len(parts.test) == 12
+    np.testing.assert_array_equal(cut.probabilities.argmax(-1), whole.probabilities.argmax(-1))
+    np.testing.assert_allclose(cut.probabilities, whole.probabilities, atol=1e-5)
+    np.testing.assert_allclose(cut.generated, whole.generated, atol=1e-5)
+
+
+def test_order_changes_nothing(tested):
+    compiled, state, parts = tested
+    order = np.random.default_rng(0).permutation(len(parts.test))
+    whole = predict_all(compiled, state, parts.test, 5)
+    shuffled = predict_all(compiled, state, parts.test.select(order), 5)
+    np.testing.assert_allclose(shuffled.probabilities, whole.probabilities[order], atol=1e-5)
+
+
+def test_tail_is_kept_and_compiled_once(tested):
+    compiled, state, parts = tested
+    before = compiled.eval_step._cache_size()
+    rows = [rows for rows, _ in predict_faces(compiled, state, parts.test, 7)]
+    assert rows == [slice(0, 7), slice(7, 12)]
+    assert compiled.eval_step._cache_size() == before + 1
+
+
+def oracle(parts: Parts, generated: np.ndarray) -> HostPrediction:
+    source = np.asarray(prepare(parts.test.images, 32))
+    return HostPrediction(source, generated, np.full((len(source), 6), 1 / 6))
+
+
+def figures(parts: Parts, generated: np.ndarray, classify) -> dict:
+    return generation_metrics(
+        oracle(parts, generated), parts.test, parts, classify, tiny_config.get_config()
+    )
+
+
+def test_a_perfect_generator_and_its_readers(tested):
+    """The right average face for everyone; E reading one half only is told from the other."""
+    _, _, parts = tested
+    targets = np.asarray(prepare(parts.averages.images, 32))
+    perfect = targets[parts.test.labels]
+
+    def by_nearest(faces: np.ndarray) -> np.ndarray:
+        return -np.square(faces[:, None] - targets[None]).sum((2, 3, 4))
+
+    reads_generated = figures(parts, perfect, lambda source, face: by_nearest(np.asarray(face)))
+    assert reads_generated["transfer_accuracy"] == 1
+    assert reads_generated["identity_variance"] == 0
+    assert reads_generated["ssim"] == pytest.approx(1, abs=1e-5)
+    assert reads_generated["accuracy_wrong_average"] == 1  # only the source half was replaced
+    assert reads_generated["accuracy_generated_shuffled"] < 0.7
+    reads_source = figures(parts, perfect, lambda source, face: by_nearest(np.asarray(source)))
+    assert reads_source["accuracy_wrong_average"] == 0
+    assert set(reads_source["identity_variance_by_class"]) == {
+        Expression(k).label for k in range(6)
+    }
+
+
+def test_a_generator_that_copies_keeps_all_identity(tested):
+    _, _, parts = tested
+    source = np.asarray(prepare(parts.test.images, 32))
+    copied = figures(parts, source, lambda source, face: np.asarray(face)[:, :6, 0, 0])
+    assert copied["identity_variance"] == pytest.approx(1)
+
+
+def test_attention_maps_are_rows_of_the_decoders_attention(tested):
+    """Fig. 6: each map is a distribution over the 1/4-scale positions, that of its query."""
+    _, state, parts = tested
+    networks = build.build_networks(tiny_config.get_config())
+    source = np.asarray(prepare(parts.test.images[:2], 32))
+    maps = attention_rows(networks, state, source)
+    assert maps.shape == (2, 3, 8, 8)
+    np.testing.assert_allclose(maps.sum((2, 3)), np.ones((2, 3)), rtol=1e-5)
+    variables = {"params": state.generator.params, "batch_stats": state.generator.batch_stats}
+    _, seen = networks.generator.apply(
+        variables,
+        jnp.asarray(source),
+        train=False,
+        capture_intermediates=lambda module, _: module.name == "decoder_2",
+        mutable=["intermediates"],
+    )
+    (features,) = seen["intermediates"]["decoder_2"]["__call__"]
+    params = state.generator.params["decoder_attention"]
+    flat = features.reshape(2, 64, -1)
+    query, key = (flat @ params[n]["kernel"][0, 0] + params[n]["bias"] for n in ("query", "key"))
+    eye = int(0.38 * 8) * 8 + int(0.34 * 8)
+    np.testing.assert_allclose(maps[:, 0].reshape(2, 64), plain_rows(query, key)[:, eye], rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workdir = tmp_path_factory.mktemp("finished")
+    status, output = runs.train(workdir, "--config.epochs=2")
+    assert status == 0, output
+    return workdir
+
+
+def test_a_run_leaves_everything(finished: Path):
+    """Train as a user does: metrics, predictions, pictures and a report, and no error."""
+    results = json.loads((finished / "metrics.json").read_text())
+    assert results["num_test_images"] == 12
+    assert results["num_test_subjects"] == 2
+    assert results["last_step"] == 12
+    assert {"test_accuracy", "test_accuracy_last", "transfer_accuracy", "commit", "fold"} <= set(
+        results
+    )
+    rows = (finished / "predictions.csv").read_text().splitlines()
+    assert len(rows) == 13
+    assert rows[0].startswith("subject,sequence,frame,label,predicted,anger,disgust")
+    names = {path.stem for path in (finished / "pictures").iterdir()}
+    assert names == {
+        "transfer_grid",
+        "attention_maps",
+        "average_faces",
+        "curves",
+        "confusion",
+    }
+    page = (finished / "report.html").read_text()
+    assert page.count("data:image/png;base64") == len(names)
+    folds = json.loads((finished / "folds.json").read_text())
+    assert not set(folds["train"]) & set(folds["test"])
+    assert not set(folds["train"]) & set(folds["validation"])
+
+
+def test_evaluating_again_gives_the_same_figures(finished: Path):
+    before = json.loads((finished / "metrics.json").read_text())
+    status, output = runs.finish("evaluate", f"--workdir={finished}")
+    assert status == 0, output
+    assert json.loads((finished / "metrics.json").read_text()) == before
+
+
+def test_evaluating_nothing_says_so(tmp_path: Path):
+    status, output = runs.finish("evaluate", f"--workdir={tmp_path}")
+    assert status == 1
+    assert "is no run's folder" in output
+    assert "Traceback" not in output
+
+
+def test_fake_faces_are_a_part_like_any(tested):
+    _, _, parts = tested
+    assert isinstance(parts.train, Faces)
+    assert len(set(parts.train.subjects)) == 16
