@@ -2,9 +2,10 @@
 
     python scripts/train.py --config=configs/default.py --workdir=runs/bu3dfe_fold0
 
-Needs the licensed BU-3DFE images, prepared under `data.data_dir`, and ImageNet weights for the
-ResNet-101 at `classifier.pretrained`; without them it stops at once and names what is missing.
-Cost: not yet run. configs/demo.py is the same method in minutes, on faces that the package renders.
+Needs the licensed BU-3DFE images under `data.data_dir` and ImageNet weights for the ResNet-101 at
+`classifier.pretrained`. Neither this loader nor the weights' converter is written yet, so today it
+stops at once and names what is missing. Cost: not yet run. configs/demo.py is the same method in
+minutes, on faces that the package renders.
 
 λ, α and all of `optimizers` are given in the paper; every value marked "open" is not, and
 docs/decisions.md says why it is what it is.
@@ -55,7 +56,7 @@ def get_config() -> ConfigDict:
     config.generator.convs_per_stage = 2  # open (c)
     config.generator.attention = True  # the three modules of Fig. 3
     config.generator.attention_reduction = 8  # open (f): C2 = C1 / 8
-    config.generator.attention_block = 2**22  # scores held at once, 16 MiB; changes no number
+    config.generator.attention_block = 2**22  # scores held at once: 16 MiB; memory, not results
 
     config.discriminator = ConfigDict()
     config.discriminator.width = 64  # open (g): pix2pix's 70×70 PatchGAN
@@ -83,5 +84,5 @@ def get_config() -> ConfigDict:
     config.optimizers.classifier = adam()
 
     config.evaluation = ConfigDict()
-    config.evaluation.batch_size = 50  # global; changes no predicted class
+    config.evaluation.batch_size = 50  # global; changes nothing but rounding
     return config.lock()

@@ -27,7 +27,7 @@ from ifgan_jax.state import GanState, Networks, Optimizers, create_state
 from ifgan_jax.step import Objective, baseline_step, classify, eval_step, train_step
 
 METHODS = {"ifgan": train_step, "baseline": baseline_step}
-DTYPES = ("float32", "bfloat16", "float64")
+DTYPES = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +117,7 @@ class Compiled(NamedTuple):
 
     mesh: Mesh
     create_state: Callable
+    all_finite: Callable  # state → whether no number in it is NaN or infinite
     train_step: Callable  # state, batch, targets, key → state, metrics
     eval_step: Callable  # state, uint8 images → Prediction on every device
     classify: Callable  # state, source, face → probabilities on every device
@@ -136,6 +137,7 @@ def compile_steps(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Com
     return Compiled(
         mesh=mesh,
         create_state=jax.jit(experiment.create_state, out_shardings=everywhere),
+        all_finite=jax.jit(_all_finite),
         train_step=jax.jit(
             step,
             in_shardings=(everywhere, split, everywhere, everywhere),
@@ -164,10 +166,20 @@ def abstract_state(compiled: Compiled, config: ConfigDict) -> GanState:
     )
 
 
-def check_sizes(config: ConfigDict, num_devices: int) -> None:
-    """Refuse batch sizes that the devices cannot share, before any data is read."""
+def check_config(config: ConfigDict, num_devices: int) -> None:
+    """Refuse what cannot run, naming the key, before any data is read."""
+    if jax.process_count() > 1:
+        raise ValueError(
+            f"{jax.process_count()} processes: a run has one process with all of its devices"
+        )
+    for key in ("epochs", "batch_size", "checkpoint_every_epochs"):
+        if config[key] < 1:
+            raise ValueError(f"{key} {config[key]}: must be at least 1")
+    if config.evaluation.batch_size < 1:
+        raise ValueError(f"evaluation.batch_size {config.evaluation.batch_size}: at least 1")
     sharding.check_batch_size("batch_size", config.batch_size, num_devices)
     sharding.check_batch_size("evaluation.batch_size", config.evaluation.batch_size, num_devices)
+    build_networks(config)
 
 
 def check_pretrained(config: ConfigDict) -> Path | None:
@@ -177,9 +189,9 @@ def check_pretrained(config: ConfigDict) -> Path | None:
     path = Path(config.classifier.pretrained)
     if not path.is_dir():
         raise FileNotFoundError(
-            f"classifier.pretrained: no weights at {path}; put converted ResNet-"
-            f"{config.classifier.depth} weights there, or set classifier.pretrained to '' to start "
-            "from random ones"
+            f"classifier.pretrained: no weights at {path}; put ImageNet weights of ResNet-"
+            f"{config.classifier.depth} there, or set classifier.pretrained to '' to start from "
+            f"random ones. {config.data.name} must lie in {config.data.data_dir}, too"
         )
     return path
 
@@ -192,6 +204,10 @@ def train_key(config: ConfigDict) -> jax.Array:
 def state_key(config: ConfigDict) -> jax.Array:
     """The key of the initial weights and centres."""
     return jax.random.fold_in(jax.random.key(config.seed), 0)
+
+
+def _all_finite(state: GanState) -> jax.Array:
+    return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state)]).all()
 
 
 def _choose(key: str, value: Any, choices: Collection[Any]) -> None:

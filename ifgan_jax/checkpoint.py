@@ -13,16 +13,17 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
-import jax
 import orbax.checkpoint as ocp
 
 LOGGER = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+STEP = re.compile(r"\d{8,}")  # names of whole checkpoints; other files are left alone
 Tree = TypeVar("Tree")
 
 
@@ -51,10 +52,11 @@ class Checkpoints:
             state=ocp.args.StandardSave(state), metadata=ocp.args.JsonSave(metadata)
         )
         try:
+            self.directory.mkdir(parents=True, exist_ok=True)
             self._orbax.save(path, args=arguments, force=True)
         except OSError as error:
-            raise OSError(_full_disk_advice(path, error)) from error
-        self._pending = self._writer.submit(self._finish, path, best_step)
+            raise OSError(_advice(path, error)) from error
+        self._pending = self._writer.submit(self._finish, step, best_step)
 
     def wait(self) -> None:
         """Return when the save under way is on disk, its manifest included."""
@@ -70,7 +72,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of the completely written checkpoints, oldest first."""
-        return sorted(int(path.parent.name) for path in self.directory.glob(f"*/{MANIFEST}"))
+        folders = (path.parent.name for path in self.directory.glob(f"*/{MANIFEST}"))
+        return sorted(int(name) for name in folders if STEP.fullmatch(name))
 
     def restore(self, template: Tree, *, step: int) -> tuple[Tree, dict[str, Any]]:
         """State and metadata of checkpoint `step`, placed as `template`'s leaves are.
@@ -88,48 +91,49 @@ class Checkpoints:
         )
         return restored["state"], restored["metadata"]
 
-    def restore_latest(self, template: Tree) -> tuple[Tree, dict[str, Any]] | None:
-        """The newest checkpoint that is whole, None if there is none; says what it passed over."""
+    def restore_latest(self, template: Tree) -> tuple[Tree, dict[str, Any]]:
+        """The newest checkpoint that is whole; says what it passed over.
+
+        Raises DamagedCheckpointError when none is.
+        """
         for step in reversed(self.steps()):
             try:
                 return self.restore(template, step=step)
             except DamagedCheckpointError as error:
                 LOGGER.warning("%s; trying the one before", error)
-        return None
+        raise DamagedCheckpointError(
+            f"{self.directory} has no whole checkpoint: delete the folder of the run to start anew"
+        )
 
     def _path(self, step: int) -> Path:
         return self.directory / f"{step:08d}"
 
-    def _finish(self, path: Path, best_step: int) -> None:
+    def _finish(self, step: int, best_step: int) -> None:
+        """In the background: wait for orbax, write the manifest, drop old checkpoints."""
+        path = self._path(step)
         try:
             self._orbax.wait_until_finished()
-            if jax.process_index() == 0:
-                write_manifest(path)
-        except OSError as error:
-            raise OSError(_full_disk_advice(path, error)) from error
-        except Exception as error:  # orbax wraps a full disk in its own errors
-            raise OSError(_full_disk_advice(path, error)) from error
-        if jax.process_index() == 0:
-            self._prune(best_step)
-
-    def _prune(self, best_step: int) -> None:
-        steps = self.steps()
-        kept = {self._path(step) for step in {best_step, *steps[-2:]}}
+            write_manifest(path)
+        except Exception as error:  # orbax wraps a full disk in errors of its own
+            raise OSError(_advice(path, error)) from error
+        kept = {best_step, *[saved for saved in self.steps() if saved <= step][-2:]}
         for folder in self.directory.iterdir():
-            if folder not in kept:  # older ones, and what a cut-off save left
+            unfinished = "orbax-checkpoint-tmp" in folder.name
+            if unfinished or (STEP.fullmatch(folder.name) and int(folder.name) not in kept):
                 shutil.rmtree(folder)
 
 
-def _full_disk_advice(path: Path, error: Exception) -> str:
+def _advice(path: Path, error: Exception) -> str:
     free = shutil.disk_usage(path.parent).free / 2**20
     return (
-        f"checkpoint {path} could not be written ({error}); {free:.0f} MiB are free there. "
-        "Make room and start the same command again: it goes on from the checkpoint before."
+        f"checkpoint {path} could not be written ({error}); {free:.0f} MiB are free there. Make "
+        "room, or see to the cause, and start the same command again: it goes on from the "
+        "checkpoint before"
     )
 
 
 def write_manifest(path: Path) -> None:
-    """Write `path`/manifest.json, the last act of a save: atomic, on disk when this returns."""
+    """Write `path`/manifest.json, the last act of a save: atomic, so it survives a kill."""
     files = {}
     for file in sorted(path.rglob("*")):
         if file.is_file():
@@ -148,15 +152,21 @@ def write_manifest(path: Path) -> None:
 def verify(path: Path) -> None:
     """Raise DamagedCheckpointError unless `path` holds exactly what its manifest lists."""
     try:
-        files = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
+        files = {
+            name: (int(size), str(digest))
+            for name, (size, digest) in json.loads((path / MANIFEST).read_text()).items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DamagedCheckpointError(f"checkpoint {path}: no readable {MANIFEST}") from error
     present = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
     if odd := present.symmetric_difference([MANIFEST, *files]):
         raise DamagedCheckpointError(f"checkpoint {path}: missing or extra file {min(odd)}")
-    for name, (size, digest) in files.items():
-        content = (path / name).read_bytes()
-        if len(content) != size or hashlib.sha256(content).hexdigest() != digest:
+    for name, expected in files.items():
+        try:
+            content = (path / name).read_bytes()
+        except OSError as error:
+            raise DamagedCheckpointError(f"checkpoint {path}: {name}: {error}") from error
+        if (len(content), hashlib.sha256(content).hexdigest()) != expected:
             raise DamagedCheckpointError(f"checkpoint {path}: {name} is damaged")
 
 

@@ -5,6 +5,7 @@ order change nothing but rounding.
 """
 
 import csv
+import json
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -27,7 +28,8 @@ from ifgan_jax.data.pipeline import eval_batches
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.models.generator import ATTENTION_STAGE
 from ifgan_jax.state import GanState, Networks
-from ifgan_jax.workdir import config_hash, read_metrics, versions, write_json
+from ifgan_jax.step import variables
+from ifgan_jax.workdir import config_hash, read_metrics, write_json
 
 LOGGER = logging.getLogger(__name__)
 
@@ -65,12 +67,7 @@ def predict_faces(
     compiled: build.Compiled, state: GanState, faces: Faces, batch_size: int
 ) -> Iterator[tuple[slice, HostPrediction]]:
     """Rows of `faces` and what G and E say of them, batch by batch, as numpy arrays."""
-    batches = eval_batches(
-        faces,
-        batch_size=batch_size,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    batches = eval_batches(faces, batch_size=batch_size)
     for start, batch in zip(range(0, len(faces), batch_size), batches, strict=True):
         rows = slice(start, min(start + batch_size, len(faces)))
         images = sharding.to_global(compiled.mesh, batch.image)
@@ -91,64 +88,82 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Test the validation-selected and the last checkpoint; write and return the metrics.
 
-    Raises FileNotFoundError when the run has no whole checkpoint.
+    Raises FileNotFoundError when the run has no checkpoint, and DamagedCheckpointError when none
+    is whole. A damaged selected checkpoint is told, and the last one tested in its place.
     """
     checkpoints = Checkpoints(workdir / "checkpoints")
+    if not checkpoints.steps():
+        raise FileNotFoundError(f"{workdir} has no checkpoint: train it first")
     template = build.abstract_state(compiled, config)
-    last = checkpoints.restore_latest(template)
-    if last is None:
-        raise FileNotFoundError(f"{workdir} has no whole checkpoint: train it first")
-    last_state, progress = last
-    selected_state, selected_step = last_state, progress["best_step"]
+    last_state, progress = checkpoints.restore_latest(template)
+    selected_state, selected_step = last_state, progress["step"]
+    validation_accuracy = None
     try:
-        selected_state, _ = checkpoints.restore(template, step=selected_step)
+        selected_state, _ = checkpoints.restore(template, step=progress["best_step"])
+        selected_step, validation_accuracy = progress["best_step"], progress["best_accuracy"]
     except DamagedCheckpointError as error:
-        selected_step = progress["step"]
         LOGGER.warning("%s; testing the last one in its place", error)
     checkpoints.close()
 
-    batch_size, num_classes = config.evaluation.batch_size, config.data.num_classes
-    test = parts.test
+    test, batch_size = parts.test, config.evaluation.batch_size
     prediction = predict_all(compiled, selected_state, test, batch_size)
-    chosen = prediction.probabilities.argmax(-1)
-    confusion = metrics.confusion_matrix(test.labels, chosen, num_classes)
-    of_last = predict_all(compiled, last_state, test, batch_size).probabilities.argmax(-1)
-    run_versions = versions()
-    results: dict[str, Any] = {
-        "method": config.method,
-        "test_accuracy": metrics.accuracy(confusion),
-        "test_accuracy_last": metrics.accuracy(
-            metrics.confusion_matrix(test.labels, of_last, num_classes)
-        ),
-        "test_balanced_accuracy": metrics.balanced_accuracy(confusion),
-        "validation_accuracy": progress["best_accuracy"],
-        "per_class_recall": dict(
-            zip(progress["class_names"], metrics.per_class_recall(confusion), strict=True)
-        ),
-        "confusion": confusion.tolist(),
-        "class_names": progress["class_names"],
+    of_last = predict_all(compiled, last_state, test, batch_size)
+    results = {
+        "validation_accuracy": validation_accuracy,
         "selected_step": selected_step,
         "last_step": progress["step"],
+        **recognition_metrics(prediction, of_last, test, progress["class_names"]),
+        **_provenance(workdir, config, parts),
+    }
+    if config.method == "ifgan":
+        classify = partial(compiled.classify, selected_state)
+        results |= generation_metrics(prediction, test, parts, classify, config)
+    baseline = workdir / "baseline" / "metrics.json"  # as `make demo` trains it
+    if baseline.exists():
+        results["baseline_test_accuracy"] = json.loads(baseline.read_text())["test_accuracy"]
+    _write_predictions(workdir, test, prediction, progress["class_names"])
+    _draw(workdir, config, selected_state, parts, prediction, np.array(results["confusion"]))
+    write_json(workdir / "metrics.json", results)
+    report.write_report(workdir)
+    return results
+
+
+def recognition_metrics(
+    prediction: HostPrediction, of_last: HostPrediction, test: Faces, class_names: list[str]
+) -> dict[str, Any]:
+    """Accuracies of the selected checkpoint, and the last one's, on the test part."""
+
+    def confusion_of(predicted: HostPrediction) -> np.ndarray:
+        chosen = predicted.probabilities.argmax(-1)
+        return metrics.confusion_matrix(test.labels, chosen, len(class_names))
+
+    confusion = confusion_of(prediction)
+    recall = metrics.per_class_recall(confusion)
+    return {
+        "test_accuracy": metrics.accuracy(confusion),
+        "test_accuracy_last": metrics.accuracy(confusion_of(of_last)),
+        "test_balanced_accuracy": metrics.balanced_accuracy(confusion),
+        "per_class_recall": dict(zip(class_names, recall, strict=True)),
+        "confusion": confusion.tolist(),
+        "class_names": class_names,
         "num_test_images": len(test),
         "num_test_subjects": len(set(test.subjects.tolist())),
-        "commit": run_versions["commit"],
+    }
+
+
+def _provenance(workdir: Path, config: ConfigDict, parts: Parts) -> dict[str, Any]:
+    """What made the checkpoints: the versions that trained them, not those that test them."""
+    trained_by = json.loads((workdir / "versions.json").read_text())
+    return {
+        "method": config.method,
+        "commit": trained_by["commit"],
         "config_hash": config_hash(config),
         "data_hash": parts.data_hash,
         "averages_hash": parts.averages.hash,
         "fold": config.data.fold,
         "seed": config.seed,
-        "versions": run_versions,
+        "versions": trained_by,
     }
-    if config.method == "ifgan":
-        results |= generation_metrics(
-            prediction, test, parts, partial(compiled.classify, selected_state), config
-        )
-    if jax.process_index() == 0:
-        _write_predictions(workdir, test, prediction, progress["class_names"])
-        _draw(workdir, config, compiled, selected_state, parts, prediction, confusion)
-        write_json(workdir / "metrics.json", results)
-        report.write_report(workdir)
-    return results
 
 
 def generation_metrics(
@@ -187,7 +202,7 @@ def generation_metrics(
     }
 
 
-def attention_rows(
+def attention_maps(
     networks: Networks, state: GanState, source: Pixels
 ) -> Float[np.ndarray, "n q h w"]:
     """Attention maps of the decoder's module at QUERY_POINTS, those of Fig. 6."""
@@ -195,9 +210,12 @@ def attention_rows(
     assert state.generator is not None
     height, width = (side // 2**ATTENTION_STAGE for side in source.shape[1:3])
     points = [int(r * height) * width + int(c * width) for r, c in QUERY_POINTS.values()]
-    variables = {"params": state.generator.params, "batch_stats": state.generator.batch_stats}
     _, sown = networks.generator.apply(
-        variables, jnp.asarray(source), train=False, points=jnp.array(points), mutable=["attention"]
+        variables(state.generator),
+        jnp.asarray(source),
+        train=False,
+        points=jnp.array(points),
+        mutable=["attention"],
     )
     (rows,) = sown["attention"]["decoder_attention"]["rows"]
     return np.asarray(rows, np.float32).reshape(len(source), len(points), height, width)
@@ -229,7 +247,6 @@ def _write_predictions(
 def _draw(
     workdir: Path,
     config: ConfigDict,
-    compiled: build.Compiled,
     state: GanState,
     parts: Parts,
     prediction: HostPrediction,
@@ -254,8 +271,8 @@ def _draw(
             source, generated, targets[labels], row_names, parts.test.subjects[rows].tolist()
         )
         if config.generator.attention:
-            firsts = slice(0, None, GRID_SUBJECTS)
-            maps = attention_rows(build.build_networks(config), state, source[firsts])
+            firsts = np.unique(labels, return_index=True)[1]  # one subject for each expression
+            maps = attention_maps(build.build_networks(config), state, source[firsts])
             side = source.shape[1]
             points = np.array([[(r * side, c * side) for r, c in QUERY_POINTS.values()]])
             figures["attention_maps"] = visualize.attention_maps(
@@ -263,7 +280,7 @@ def _draw(
                 generated[firsts],
                 maps,
                 np.repeat(points, len(maps), 0).astype(np.float32),
-                row_names[firsts],
+                [row_names[i] for i in firsts],
             )
     for name, figure in figures.items():
         (pictures / f"{name}.png").write_bytes(visualize.png_bytes(figure))

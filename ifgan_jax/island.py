@@ -48,7 +48,8 @@ def _unit(centres: Centres) -> tuple[Centres, Float[Array, "n 1"]]:
 def pair_term(centres: Centres) -> Float[Array, "n n"]:
     """cos(c_j, c_k) + 1 for j ≠ k and 0 on the diagonal: second term of eq. 5 by pair."""
     unit, _ = _unit(centres)
-    return (unit @ unit.T + 1) * (1 - jnp.eye(len(centres), dtype=centres.dtype))
+    cosines = jnp.matmul(unit, unit.T, precision=jax.lax.Precision.HIGHEST)
+    return (cosines + 1) * (1 - jnp.eye(len(centres), dtype=centres.dtype))
 
 
 def update_centres(
@@ -64,7 +65,11 @@ def update_centres(
     """
     member = jax.nn.one_hot(labels, len(centres), dtype=centres.dtype)  # (b, n)
     count = member.sum(0)[:, None]
-    pull = (count * centres - member.T @ features.astype(centres.dtype)) / (1 + count)
+    # At full precision: TF32 or bfloat16 products would leave their error in the centres.
+    summed = jnp.matmul(
+        member.T, features.astype(centres.dtype), precision=jax.lax.Precision.HIGHEST
+    )
+    pull = (count * centres - summed) / (1 + count)
     unit, norms = _unit(centres)
     others = unit.sum(0) - unit  # Σ_{k≠j} c_k / |c_k|
     along = (others * unit).sum(-1, keepdims=True)

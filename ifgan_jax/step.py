@@ -184,14 +184,16 @@ def gan_gradients(
     )
 
     # E on both pairs in one batch, neighbours so that a sharded batch stays where it is.
-    def classify(params: Params, face: Image) -> tuple[tuple[Logits, Features], Params]:
+    def on_both_pairs(
+        params: Params, face: Image
+    ) -> tuple[tuple[Float[Array, "2*b n"], Float[Array, "2*b d"]], Params]:
         select = networks.classifier.select
         pairs = jnp.stack([select(source, target), select(source, face)], axis=1)
         forward = _forward(networks.classifier, classifier.batch_stats)
         return forward(params, pairs.reshape(-1, *pairs.shape[2:]))
 
     (logits, features), pull_classifier, classifier_stats = jax.vjp(
-        classify, classifier.params, fake, has_aux=True
+        on_both_pairs, classifier.params, fake, has_aux=True
     )
 
     # Eq. 1, weighted, by player.
@@ -269,7 +271,7 @@ def eval_step(
     if networks.generator is None or state.generator is None:
         generated = source
     else:
-        generated = networks.generator.apply(_variables(state.generator), source, train=False)
+        generated = networks.generator.apply(variables(state.generator), source, train=False)
     return Prediction(source, generated, classify(state, source, generated, networks=networks))
 
 
@@ -278,7 +280,7 @@ def classify(
 ) -> Float[Array, "b n"]:
     """E's probabilities for pairs given by hand, running statistics."""
     pairs = networks.classifier.select(source, face)
-    logits, _ = networks.classifier.apply(_variables(state.classifier), pairs, train=False)
+    logits, _ = networks.classifier.apply(variables(state.classifier), pairs, train=False)
     return jax.nn.softmax(logits)
 
 
@@ -286,14 +288,15 @@ def _forward(network: nn.Module, batch_stats: Params) -> Callable:
     """params, inputs → output, new running statistics: the network in training mode."""
 
     def forward(params: Params, *inputs: jax.Array) -> tuple:
-        variables = {"params": params, "batch_stats": batch_stats}
-        output, new = network.apply(variables, *inputs, train=True, mutable=["batch_stats"])
+        held = {"params": params, "batch_stats": batch_stats}
+        output, new = network.apply(held, *inputs, train=True, mutable=["batch_stats"])
         return output, new["batch_stats"]
 
     return forward
 
 
-def _variables(player: Player) -> Params:
+def variables(player: Player) -> Params:
+    """What `apply` takes."""
     return {"params": player.params, "batch_stats": player.batch_stats}
 
 

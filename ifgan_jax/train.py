@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from ifgan_jax import build, sharding
-from ifgan_jax.arrays import Batch
+from ifgan_jax.arrays import Batch, Metrics
 from ifgan_jax.augment import prepare
 from ifgan_jax.checkpoint import Checkpoints, restore_tree
 from ifgan_jax.data.parts import Parts
@@ -24,17 +24,25 @@ from ifgan_jax.data.protocol import Expression
 from ifgan_jax.evaluate import evaluate_run, load_run_parts, predict_faces
 from ifgan_jax.metrics import accuracy, confusion_matrix
 from ifgan_jax.state import GanState
-from ifgan_jax.workdir import MetricLog, claim, config_hash, versions, write_json
+from ifgan_jax.workdir import MetricLog, check_workdir, claim, write_json
 
 LOGGER = logging.getLogger(__name__)
+ADVICE = (
+    "the run stops here; a checkpoint before it, if there is one, holds finite numbers. Try lower "
+    "learning rates, or dtype float32"
+)
 
 
 class Interruption:
-    """Whether SIGTERM has come; the loop looks between steps and saves before it leaves."""
+    """Whether SIGTERM came while this was in force: `with Interruption() as interruption`."""
 
-    def __init__(self) -> None:
+    def __enter__(self) -> "Interruption":
         self.requested = False
-        signal.signal(signal.SIGTERM, self._request)
+        self._before = signal.signal(signal.SIGTERM, self._request)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
 
     def _request(self, number: int, frame: types.FrameType | None) -> None:
         self.requested = True
@@ -44,21 +52,40 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     """Train `config` in `workdir`, going on from its last whole checkpoint, then test once.
 
     Returns the test metrics (also in metrics.json), or None when SIGTERM ended the run early: the
-    same command goes on from there.
+    same command goes on from there. One process; several devices share each batch.
 
-    Raises ValueError, OSError or FileNotFoundError, naming the key or file, before any long work;
-    FloatingPointError naming term and step when a loss or gradient norm is NaN or infinite.
+    Raises ValueError, OSError or FileNotFoundError, naming the key or file, before any long work
+    and before the folder is taken; FloatingPointError naming term and step when a loss, a gradient
+    norm or the state is not finite.
     """
-    mesh = sharding.make_mesh(jax.devices())
-    build.check_sizes(config, mesh.size)
-    build.build_networks(config)
-    pretrained = build.check_pretrained(config)
-    claim(workdir, config)
-    write_json(workdir / "versions.json", versions())
+    with Interruption() as interruption:
+        mesh = sharding.make_mesh(jax.devices())
+        build.check_config(config, mesh.size)
+        check_workdir(workdir, config)
+        checkpoints = Checkpoints(workdir / "checkpoints")
+        pretrained = None if checkpoints.steps() else build.check_pretrained(config)
+        parts = load_run_parts(config)
+        steps_per_epoch = _steps_per_epoch(config, parts)
+        experiment = build.build(config, steps_per_epoch)
+        claim(workdir, config)
+        _write_data_card(workdir, parts)
+        compiled = build.compile_steps(config, experiment, mesh)
+        state, progress = _start(config, compiled, checkpoints, parts, pretrained)
+        try:
+            run = Run(config, compiled, checkpoints, parts, progress, workdir, interruption)
+            state = run.epochs(state)
+        finally:
+            checkpoints.close()
+        if interruption.requested:
+            LOGGER.info("SIGTERM: saved at step %d; the same command goes on", progress["step"])
+            return None
+    return evaluate_run(workdir, config, compiled, parts)
 
-    parts = load_run_parts(config)
-    steps_per_epoch = num_batches(len(parts.train), config.batch_size, keep_tail=False)
-    if not steps_per_epoch:
+
+def _steps_per_epoch(config: ConfigDict, parts: Parts) -> int:
+    """Full batches an epoch; says what is left out, refuses an epoch without any."""
+    steps = num_batches(len(parts.train), config.batch_size, keep_tail=False)
+    if not steps:
         raise ValueError(
             f"batch_size {config.batch_size} is larger than the training part ({len(parts.train)})"
         )
@@ -69,21 +96,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
         num_left_out(len(parts.train), config.batch_size),
         config.batch_size,
     )
-    _write_data_card(workdir, parts)
-    compiled = build.compile_steps(config, build.build(config, steps_per_epoch), mesh)
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    state, progress = _start(config, compiled, checkpoints, parts, pretrained)
-    interruption = Interruption()
-    try:
-        state = _run_epochs(
-            config, compiled, checkpoints, parts, state, progress, workdir, interruption
-        )
-    finally:
-        checkpoints.close()
-    if interruption.requested:
-        LOGGER.info("SIGTERM: saved at step %d; the same command goes on from here", state.step)
-        return None
-    return evaluate_run(workdir, config, compiled, parts)
+    return steps
 
 
 def _start(
@@ -95,8 +108,8 @@ def _start(
 ) -> tuple[GanState, dict[str, Any]]:
     """The last whole checkpoint and its metadata, or a fresh state and position 0."""
     template = build.abstract_state(compiled, config)
-    if (restored := checkpoints.restore_latest(template)) is not None:
-        state, progress = restored
+    if checkpoints.steps():
+        state, progress = checkpoints.restore_latest(template)
         if progress["data_hash"] != parts.data_hash:
             raise ValueError(
                 f"the data set {config.data.name} is not the one this run began with (SHA-256 "
@@ -107,16 +120,13 @@ def _start(
     state = compiled.create_state(build.state_key(config))
     if pretrained is not None:
         state = _with_pretrained(state, pretrained)
-    progress = {
+    return state, {
         "step": 0,
         "best_step": 0,
         "best_accuracy": -1.0,
         "class_names": [Expression(k).label for k in range(config.data.num_classes)],
-        "config_hash": config_hash(config),
         "data_hash": parts.data_hash,
-        "averages_hash": parts.averages.hash,
     }
-    return state, progress
 
 
 def _with_pretrained(state: GanState, path: Path) -> GanState:
@@ -132,78 +142,97 @@ def _with_pretrained(state: GanState, path: Path) -> GanState:
     return dataclasses.replace(state, classifier=classifier)
 
 
-def _run_epochs(
-    config: ConfigDict,
-    compiled: build.Compiled,
-    checkpoints: Checkpoints,
-    parts: Parts,
-    state: GanState,
-    progress: dict[str, Any],
-    workdir: Path,
-    interruption: Interruption,
-) -> GanState:
-    """All epochs that are left; a checkpoint is saved only after its metrics proved finite."""
-    steps_per_epoch = num_batches(len(parts.train), config.batch_size, keep_tail=False)
-    targets = jax.device_put(
-        prepare(parts.averages.images, config.data.crop), sharding.replicated(compiled.mesh)
-    )
-    step, last_step = progress["step"], config.epochs * steps_per_epoch
-    log = MetricLog(workdir, step)
-    bar = tqdm(total=last_step, initial=step, unit="step", dynamic_ncols=True, disable=None)
+@dataclasses.dataclass
+class Run:
+    """What the loop works with; `progress` is the metadata of the next checkpoint."""
 
-    def save(best: dict[str, Any]) -> None:
-        progress.update(best, step=step)
+    config: ConfigDict
+    compiled: build.Compiled
+    checkpoints: Checkpoints
+    parts: Parts
+    progress: dict[str, Any]
+    workdir: Path
+    interruption: Interruption
+
+    def epochs(self, state: GanState) -> GanState:
+        """All epochs that are left; after SIGTERM the step under way is the last."""
+        config, step = self.config, self.progress["step"]
+        steps_per_epoch = num_batches(len(self.parts.train), config.batch_size, keep_tail=False)
+        last_step = config.epochs * steps_per_epoch
+        targets = jax.device_put(
+            prepare(self.parts.averages.images, config.data.crop),
+            sharding.replicated(self.compiled.mesh),
+        )
+        log = MetricLog(self.workdir, step)
+        with tqdm(total=last_step, initial=step, unit="step", disable=None) as bar:
+            while step < last_step and not self.interruption.requested:
+                epoch, start = divmod(step, steps_per_epoch)
+                pending: Metrics | None = None  # of the step before, still on the device
+                for batch in self._batches(epoch, start):
+                    state, metrics = self.compiled.train_step(
+                        state, batch, targets, build.train_key(config)
+                    )
+                    if pending is not None:
+                        _log_step(log, bar, step, epoch, pending, {})
+                    step, pending = step + 1, metrics
+                    if self.interruption.requested:
+                        break
+                assert pending is not None
+                ended = step == (epoch + 1) * steps_per_epoch
+                validation = {"validation/accuracy": self._validate(state)} if ended else {}
+                row = _log_step(log, bar, step, epoch, pending, validation)
+                best = ended and validation["validation/accuracy"] >= self.progress["best_accuracy"]
+                if best:  # of equals the later, better trained one
+                    self.progress.update(
+                        best_accuracy=validation["validation/accuracy"], best_step=step
+                    )
+                if ended:
+                    _tell_epoch(epoch, config.epochs, bar, row)
+                due = (epoch + 1) % config.checkpoint_every_epochs == 0 or step == last_step
+                if best or due:
+                    self._save(state, step, log)
+            if step != self.progress["step"]:
+                self._save(state, step, log)
+        self.checkpoints.wait()
+        log.close()
+        return state
+
+    def _save(self, state: GanState, step: int, log: MetricLog) -> None:
+        """Save a state that is finite throughout, after the metrics that led to it."""
+        if not bool(self.compiled.all_finite(state)):
+            raise FloatingPointError(f"the state after step {step} is not finite: {ADVICE}")
         log.sync()
-        checkpoints.save(state, progress, step=step, best_step=progress["best_step"])
+        self.progress["step"] = step
+        best_step = self.progress["best_step"]
+        self.checkpoints.save(state, dict(self.progress), step=step, best_step=best_step)
 
-    while step < last_step and not interruption.requested:
-        epoch, start = divmod(step, steps_per_epoch)
-        pending: dict[str, Any] | None = None  # metrics of the step before, still on the device
-        for batch in _global_batches(config, parts, compiled, epoch, start):
-            state, metrics = compiled.train_step(state, batch, targets, build.train_key(config))
-            if pending is not None:
-                _log_step(log, bar, step, epoch, pending)
-            step, pending = step + 1, metrics
-            if interruption.requested:
-                break
-        assert pending is not None
-        best: dict[str, Any] = {}
-        validation: dict[str, float] = {}
-        if step == (epoch + 1) * steps_per_epoch:
-            score = _validate(config, compiled, state, parts)
-            validation = {"validation/accuracy": score}
-            if score >= progress["best_accuracy"]:  # of equals the later, better trained one
-                best = {"best_accuracy": score, "best_step": step}
-        _log_step(log, bar, step, epoch, pending, validation)
-        due = (epoch + 1) % config.checkpoint_every_epochs == 0 or step == last_step
-        if interruption.requested or due or best:
-            save(best)
-    checkpoints.wait()
-    bar.close()
-    log.close()
-    return state
-
-
-def _global_batches(
-    config: ConfigDict, parts: Parts, compiled: build.Compiled, epoch: int, start: int
-) -> Iterator[Batch]:
-    """The epoch's batches from `start` on, on the mesh; the next one is moved ahead of time."""
-    ready: Batch | None = None
-    for host in train_epoch(
-        parts.train,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        epoch=epoch,
-        start_batch=start,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    ):
-        coming = Batch(*(sharding.to_global(compiled.mesh, x) for x in (host.image, host.label)))
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        """The epoch's batches from `start` on, on the mesh; the next is moved ahead of time."""
+        ready: Batch | None = None
+        for host in train_epoch(
+            self.parts.train,
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            epoch=epoch,
+            start_batch=start,
+        ):
+            arrays = (sharding.to_global(self.compiled.mesh, x) for x in (host.image, host.label))
+            coming = Batch(*arrays)
+            if ready is not None:
+                yield ready
+            ready = coming
         if ready is not None:
             yield ready
-        ready = coming
-    if ready is not None:
-        yield ready
+
+    def _validate(self, state: GanState) -> float:
+        """Accuracy on the validation part, the only figure that selects a checkpoint."""
+        faces, size = self.parts.validation, self.config.data.num_classes
+        batch_size = self.config.evaluation.batch_size
+        confusion = np.zeros((size, size), np.int64)
+        for rows, prediction in predict_faces(self.compiled, state, faces, batch_size):
+            chosen = prediction.probabilities.argmax(-1)
+            confusion += confusion_matrix(faces.labels[rows], chosen, size)
+        return accuracy(confusion)
 
 
 def _log_step(
@@ -211,44 +240,45 @@ def _log_step(
     bar: tqdm,
     step: int,
     epoch: int,
-    metrics: dict[str, Any],
-    validation: dict[str, float] | None = None,
-) -> None:
+    metrics: Metrics,
+    validation: dict[str, float],
+) -> dict[str, int | float]:
     """Write a step's metrics; stop the run if one of them is not finite."""
     values = {f"train/{name}": float(value) for name, value in jax.device_get(metrics).items()}
     for name, value in values.items():
         if not math.isfinite(value):
-            raise FloatingPointError(
-                f"{name} is {value} at step {step}: the run stops here; its last checkpoint holds "
-                "finite numbers. Try lower learning rates, or dtype float32."
-            )
-    log.write({"step": step, "epoch": epoch, **values, **(validation or {})})
-    bar.set_postfix(
-        {
-            name.rpartition("/")[2]: f"{values[f'train/{name}']:.3f}"
-            for name in ("generator/l1", "classifier/accuracy", "classifier/island")
-            if f"train/{name}" in values
-        },
-        refresh=False,
-    )
+            raise FloatingPointError(f"{name} is {value} at step {step}: {ADVICE}")
+    row = {"step": step, "epoch": epoch, **values, **validation}
+    log.write(row)
+    bar.set_postfix(_terms(row), refresh=False)
     bar.update(1)
+    return row
 
 
-def _validate(config: ConfigDict, compiled: build.Compiled, state: GanState, parts: Parts) -> float:
-    """Accuracy on the validation part, the only figure that selects a checkpoint."""
-    faces = parts.validation
-    confusion = np.zeros((config.data.num_classes, config.data.num_classes), np.int64)
-    for rows, prediction in predict_faces(compiled, state, faces, config.evaluation.batch_size):
-        predicted = prediction.probabilities.argmax(-1)
-        confusion += confusion_matrix(faces.labels[rows], predicted, config.data.num_classes)
-    return accuracy(confusion)
+def _terms(row: dict[str, int | float]) -> dict[str, str]:
+    """The losses and accuracies of a row, for people."""
+    hidden = ("gradient", "gamma", "norm")
+    return {
+        name.removeprefix("train/"): f"{value:.3g}"
+        for name, value in row.items()
+        if "/" in name and not any(word in name for word in hidden)
+    }
+
+
+def _tell_epoch(epoch: int, epochs: int, bar: tqdm, row: dict[str, int | float]) -> None:
+    """A line an epoch where no bar is drawn: in files and pipes."""
+    if bar.disable:
+        terms = ", ".join(f"{name} {value}" for name, value in _terms(row).items())
+        LOGGER.info("epoch %d of %d: %s", epoch + 1, epochs, terms)
 
 
 def _write_data_card(workdir: Path, parts: Parts) -> None:
-    """The subjects of each part and the averages, beside the run that used them."""
-    folds = {
+    """The subjects of each part, the classes and the averages, beside the run that used them."""
+    subjects = {
         name: sorted(set(getattr(parts, name).subjects.tolist()))
         for name in ("train", "validation", "test")
     }
-    write_json(workdir / "folds.json", folds | {"averages_hash": parts.averages.hash})
+    classes = [Expression(k).label for k in range(len(parts.averages.images))]
+    facts = {"class_names": classes, "averages_hash": parts.averages.hash}
+    write_json(workdir / "folds.json", subjects | facts)
     parts.averages.save(workdir / "averages.npz")

@@ -20,14 +20,8 @@ from tensorboardX import SummaryWriter
 
 LOGGER = logging.getLogger(__name__)
 
-# Keys that change no number of a run, and may differ when it is resumed.
-FREE_KEYS = (
-    "data.data_dir",
-    "checkpoint_every_epochs",
-    "evaluation.batch_size",
-    "generator.attention_block",
-)
-EXTENDABLE = "epochs"  # may grow; recorded
+FREE_KEYS = ("data.data_dir", "checkpoint_every_epochs")  # change no number: free on a resume
+EXTENDABLE = "epochs"  # may grow on a resume; history.jsonl records it
 
 
 def flatten(config: ConfigDict) -> dict[str, Any]:
@@ -44,12 +38,12 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
 
 def config_hash(config: ConfigDict) -> str:
     """SHA-256 (first 12 hex digits) of the keys that decide a run's numbers."""
-    keys = {k: v for k, v in flatten(config).items() if k not in FREE_KEYS}
+    keys = {k: v for k, v in flatten(config).items() if k not in (*FREE_KEYS, EXTENDABLE)}
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def claim(workdir: Path, config: ConfigDict) -> None:
-    """Make `workdir` this config's, or see that it already is.
+def check_workdir(workdir: Path, config: ConfigDict) -> None:
+    """See that `workdir` can be written and is nobody else's; leaves nothing behind.
 
     Raises ValueError naming the keys in which the config that owns the folder differs, and OSError
     naming the folder when it cannot be written. More epochs than before are allowed.
@@ -61,10 +55,20 @@ def claim(workdir: Path, config: ConfigDict) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(f"workdir {workdir} cannot be written: {error}") from error
-    path = workdir / "config.json"
-    if path.exists():
+    if (workdir / "config.json").exists():
         _compare(workdir, read_config(workdir), config)
-    write_json(path, json.loads(config.to_json_best_effort()))
+
+
+def claim(workdir: Path, config: ConfigDict) -> None:
+    """Make `workdir` this config's, and note in history.jsonl who starts it with how many epochs.
+
+    The caller has checked it with `check_workdir`.
+    """
+    started = {"epochs": config.epochs, "versions": versions()}
+    with (workdir / "history.jsonl").open("a") as stream:
+        stream.write(json.dumps(started) + "\n")
+    write_json(workdir / "versions.json", started["versions"])
+    write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
 
 
 def read_config(workdir: Path) -> ConfigDict:
@@ -120,6 +124,8 @@ def commit() -> str:
         done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
 
+    if not git("ls-files", Path(__file__).name):
+        return "unknown"  # installed below somebody else's repository
     head = git("rev-parse", "--short=12", "HEAD")
     return (head + ("+" if git("status", "--porcelain") else "")) if head else "unknown"
 

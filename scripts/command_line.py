@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app
+from absl import app, flags
 from absl import logging as absl_logging
 
 
@@ -26,4 +26,14 @@ def run(main: Callable[[], None]) -> None:
         except (ValueError, OSError, FloatingPointError) as error:
             raise SystemExit(f"error: {error}") from error
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    """absl's own parsing, but an unknown --config.key gives a line and no traceback."""
+    try:
+        return flags.FLAGS(arguments, known_only=False)
+    except flags.Error as error:
+        raise SystemExit(f"error: {error}") from error
+    except (AttributeError, KeyError) as error:
+        raise SystemExit(f"error: no such config key: {error}") from error

@@ -3,11 +3,11 @@
 python scripts/demo.py --workdir=runs/demo --seed=0
 """
 
-import json
 import time
 from pathlib import Path
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from configs import demo
 from scripts import command_line
@@ -24,34 +24,33 @@ ROWS = {
 }
 
 
-def main() -> None:
-    from ifgan_jax import report
+def run_demo(config: ConfigDict, baseline: ConfigDict, workdir: Path) -> str | None:
+    """Train both (each resumes), and return the table; None after SIGTERM."""
     from ifgan_jax.train import train
-    from ifgan_jax.workdir import write_json
+    from ifgan_jax.workdir import read_metrics
 
-    started, workdir = time.time(), Path(WORKDIR.value)
-    config = demo.get_config()
-    config.seed = SEED.value
-    baseline = demo.get_baseline_config()
-    baseline.seed = SEED.value
-    baseline_results = train(baseline, workdir / "baseline")
-    results = train(config, workdir)
-    if baseline_results is None or results is None:
-        return  # SIGTERM: said so already
-    results["baseline_test_accuracy"] = baseline_results["test_accuracy"]
-    write_json(workdir / "metrics.json", results)
-    page = report.write_report(workdir)
-    gammas = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[-1])
-    print(
-        f"\nIF-GAN on {results['num_test_images']} images of {results['num_test_subjects']} unseen "
+    started = time.time()
+    if train(baseline, workdir / "baseline") is None:
+        return None
+    if (results := train(config, workdir)) is None:
+        return None
+    lines = [
+        f"IF-GAN on {results['num_test_images']} images of {results['num_test_subjects']} unseen "
         f"subjects, seed {results['seed']}, {(time.time() - started) / 60:.1f} minutes:"
-    )
-    for name, meaning in ROWS.items():
-        print(f"  {meaning:48} {results[name]:.3f}")
-    for name in sorted(name for name in gammas if "/gamma_" in name):
+    ]
+    lines += [f"  {meaning:48} {results[name]:.3f}" for name, meaning in ROWS.items()]
+    last = read_metrics(workdir)[-1]
+    for name in sorted(name for name in last if "/gamma_" in name):
         place = name.rpartition("gamma_")[2].replace("_", " ")
-        print(f"  {'γ of the ' + place:48} {gammas[name]:.3f}")
-    print(f"report: {page}")
+        lines.append(f"  {'γ of the ' + place:48} {last[name]:.3f}")
+    return "\n".join([*lines, f"report: {workdir / 'report.html'}"])
+
+
+def main() -> None:
+    config, baseline = demo.get_config(), demo.get_baseline_config()
+    config.seed = baseline.seed = SEED.value
+    if table := run_demo(config, baseline, Path(WORKDIR.value)):
+        print(table)
 
 
 if __name__ == "__main__":

@@ -89,9 +89,7 @@ class Faces:
         return digest.hexdigest()
 
 
-def load_faces(
-    data_dir: str | pathlib.Path, name: str = "synthetic_faces/72_200", processes: int | None = None
-) -> Faces:
+def load_faces(data_dir: str | pathlib.Path, name: str, processes: int | None = None) -> Faces:
     """Reads a data set into memory; renders it first if it is missing.
 
     Args:
@@ -100,11 +98,16 @@ def load_faces(
       processes: renderers at work; None: one for each core this process may use.
 
     Raises:
-      ValueError: the name is unknown, a record is damaged, or an example is out of range.
+      FileNotFoundError: a data set that is not ours to render.
+      ValueError: the config's name is unknown, a record is damaged, or an example is out of range.
     """
     set_name, _, config = name.partition("/")
     if set_name != SYNTHETIC:
-        raise ValueError(f"data set {name!r} is unknown; known is {SYNTHETIC}/<config>")
+        raise FileNotFoundError(
+            f"data set {name!r} is not prepared in {data_dir}: its images must be asked for from "
+            f"their owners, and loaders for them are not written yet. {SYNTHETIC}/<config> is "
+            "rendered here, such as synthetic_faces/72_200"
+        )
     from ifgan_jax.data import synthetic_faces  # TensorFlow: only when a set is read
 
     builder = synthetic_faces.prepare(data_dir, config, processes)

@@ -75,6 +75,7 @@ class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
     code_path = pathlib.Path(__file__)
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012  (TFDS's form)
+    DEFAULT_BUILDER_CONFIG_NAME = "72"
     BUILDER_CONFIGS = [  # noqa: RUF012
         SyntheticFacesConfig(
             name=config_name(size, subjects, difficulty),

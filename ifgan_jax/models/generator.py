@@ -71,6 +71,11 @@ class AttentionUNet(nn.Module):
                 f"{len(self.widths)} stages: attention sits at the third of at least "
                 f"{ATTENTION_STAGE + 2}; add to generator.widths or switch generator.attention off"
             )
+        if self.attention and self.widths[ATTENTION_STAGE] < self.attention_reduction:
+            raise ValueError(
+                f"generator.attention_reduction {self.attention_reduction} leaves no channel of "
+                f"the {self.widths[ATTENTION_STAGE]} of the third of generator.widths"
+            )
 
     @nn.compact
     def __call__(
