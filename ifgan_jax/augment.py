@@ -1,7 +1,7 @@
 """Augmentation of the training images (Sec. 4.2), by dm-pix, inside the compiled step.
 
 256 px: random horizontal flip, rotation, random 224 crop. The target is not augmented: it is the
-fixed centre crop of the average face, so G learns to undo all three (paper_notes row s).
+fixed centre crop of the average face, so G learns to undo all three (docs/decisions.md, row s).
 Keys come first; nothing here stores randomness.
 """
 

@@ -49,7 +49,7 @@ class Checkpoints:
         self.wait()
         path = self._path(step)
         arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), metadata=ocp.args.JsonSave(metadata)
+            state=ocp.args.StandardSave(state), metadata=ocp.args.JsonSave(dict(metadata))
         )
         try:
             self.directory.mkdir(parents=True, exist_ok=True)

@@ -204,7 +204,7 @@ class Run:
         log.sync()
         self.progress["step"] = step
         best_step = self.progress["best_step"]
-        self.checkpoints.save(state, dict(self.progress), step=step, best_step=best_step)
+        self.checkpoints.save(state, self.progress, step=step, best_step=best_step)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """The epoch's batches from `start` on, on the mesh; the next is moved ahead of time."""

@@ -6,6 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.conftest import QUICK_COMPILATION
+
 ROOT = Path(__file__).parent.parent
 CACHE = Path(tempfile.gettempdir()) / f"ifgan_jax_tests_{os.getuid()}_compiled"
 
@@ -13,7 +15,8 @@ CACHE = Path(tempfile.gettempdir()) / f"ifgan_jax_tests_{os.getuid()}_compiled"
 def environment() -> dict[str, str]:
     """One CPU device, whatever the tests themselves use."""
     return {
-        **{k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
+        **os.environ,
+        "XLA_FLAGS": QUICK_COMPILATION,
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(CACHE),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",

@@ -42,6 +42,40 @@ def test_keeps_the_best_and_the_last_two(tmp_path: Path):
     assert saved(tmp_path, 1, 2, 3, 4, 5, best=2).steps() == [2, 4, 5]
 
 
+def test_after_a_fallback_the_new_checkpoint_is_kept(tmp_path: Path):
+    """Damaged checkpoints that lie ahead do not count as the last two."""
+    checkpoints = saved(tmp_path, 6, 12, 18, best=6)
+    checkpoints.save(STATE, {"step": 8}, step=8, best_step=6)
+    checkpoints.wait()
+    assert checkpoints.steps() == [6, 8]
+
+
+def test_other_files_are_left_alone(tmp_path: Path):
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "keep_best").mkdir()
+    (tmp_path / "00000009.bak").mkdir()
+    (tmp_path / "00000009.bak" / "manifest.json").write_text("{}")
+    assert saved(tmp_path, 1, 2, 3, best=3).steps() == [2, 3]
+    assert {"notes.txt", "keep_best", "00000009.bak"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_nothing_whole_is_an_error(tmp_path: Path):
+    checkpoints = saved(tmp_path, 1, best=1)
+    flip(tmp_path / "00000001" / "manifest.json")
+    with pytest.raises(DamagedCheckpointError, match="no whole checkpoint"):
+        checkpoints.restore_latest(STATE)
+
+
+def test_metadata_is_that_of_the_moment(tmp_path: Path):
+    """A caller may go on changing its dictionary while the save is under way."""
+    checkpoints = Checkpoints(tmp_path)
+    metadata = {"step": 1}
+    checkpoints.save(STATE, metadata, step=1, best_step=1)
+    metadata["step"] = 2
+    checkpoints.wait()
+    assert checkpoints.restore(STATE, step=1)[1] == {"step": 1}
+
+
 def test_placement_is_the_templates(tmp_path: Path):
     """A state saved from one device comes back on eight."""
     checkpoints = saved(tmp_path, 1, best=1)

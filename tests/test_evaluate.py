@@ -13,9 +13,11 @@ from ifgan_jax.augment import prepare
 from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.parts import Parts
 from ifgan_jax.data.protocol import Expression
+from ifgan_jax.data.synthetic import face
 from ifgan_jax.evaluate import (
+    QUERY_POINTS,
     HostPrediction,
-    attention_rows,
+    attention_maps,
     generation_metrics,
     load_run_parts,
     predict_all,
@@ -107,7 +109,7 @@ def test_attention_maps_are_rows_of_the_decoders_attention(tested):
     _, state, parts = tested
     networks = build.build_networks(tiny_config.get_config())
     source = np.asarray(prepare(parts.test.images[:2], 32))
-    maps = attention_rows(networks, state, source)
+    maps = attention_maps(networks, state, source)
     assert maps.shape == (2, 3, 8, 8)
     np.testing.assert_allclose(maps.sum((2, 3)), np.ones((2, 3)), rtol=1e-5)
     variables = {"params": state.generator.params, "batch_stats": state.generator.batch_stats}
@@ -179,3 +181,23 @@ def test_fake_faces_are_a_part_like_any(tested):
     _, _, parts = tested
     assert isinstance(parts.train, Faces)
     assert len(set(parts.train.subjects)) == 16
+
+
+def test_query_points_lie_on_eye_mouth_and_cheek():
+    """The shares of Fig. 6's points against the rendered faces' true landmarks, centre crop."""
+    size, crop = 72, 64
+    faces = [
+        face(0, subject, Expression.HAPPINESS, 1.0, 0, size=size, difficulty="mild")
+        for subject in range(12)
+    ]
+    landmarks = np.mean([rendered.landmarks for rendered in faces], axis=0)
+    left_eye, _, nose, left_corner, right_corner = (landmarks - (size - crop) / 2) / crop  # x, y
+    cell = 1 / 16  # of the attention map
+    (eye_row, eye_column), (lip_row, lip_column), (cheek_row, cheek_column) = QUERY_POINTS.values()
+    assert abs(eye_column - left_eye[0]) < cell
+    assert abs(eye_row - left_eye[1]) < cell
+    mouth = (left_corner + right_corner) / 2
+    assert abs(lip_column - mouth[0]) < cell
+    assert abs(lip_row - mouth[1]) < cell
+    assert left_eye[1] < cheek_row < mouth[1]
+    assert cheek_column < nose[0] - 2 * cell

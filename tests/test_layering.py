@@ -68,6 +68,7 @@ def is_module(name: str) -> bool:
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_point_one_way(path: Path):
     name = name_of(path)
+    assert not {i.partition(".")[0] for i in imports(path)} & {"configs", "scripts", "tests"}
     if name.endswith("__init__"):
         return
     mine = layer_of(name)
@@ -102,13 +103,21 @@ def test_models_and_step_see_no_config_mesh_or_file(path: Path):
     assert not names & {"Mesh", "NamedSharding", "PartitionSpec", "open", "config"}
 
 
+CONFIG_READERS = ("build", "train", "evaluate", "workdir")
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_no_hidden_defaults(path: Path):
-    """No `config.get(key, default)`: every default lives in configs/default.py."""
+    """No `config.get(key, default)`, under any name: every default lives in configs/default.py."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            owner = ast.unparse(node.func.value)
-            assert not (node.func.attr == "get" and "config" in owner), f"{path}:{node.lineno}"
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        if called == "get":
+            assert "config" not in ast.unparse(node.func), f"{path}:{node.lineno}"
+        if name_of(path) in CONFIG_READERS and path.stem != "workdir":
+            assert not (called == "get" and len(node.args) > 1), f"{path}:{node.lineno}"
+            assert not (ast.unparse(node.func) == "getattr" and len(node.args) > 2)
 
 
 def test_every_module_says_what_it_is_for():

@@ -102,7 +102,7 @@ def test_sigterm_saves_and_exits_0(unbroken: Path, tmp_path: Path):
 
 
 def copy(workdir: Path, tmp_path: Path) -> Path:
-    """A copy whose last checkpoint is followed by one epoch more."""
+    """A finished run to be changed."""
     return Path(shutil.copytree(workdir, tmp_path / "copy"))
 
 
@@ -126,11 +126,29 @@ def test_other_config_is_refused_and_more_epochs_are_not(unbroken: Path, tmp_pat
     assert status == 1
     assert "loss.l1_weight" in output
     assert "seed: 0 there, 1 now" in output
-    status, output = runs.train(workdir, "--config.epochs=4", "--config.evaluation.batch_size=12")
+    status, output = runs.train(workdir, "--config.epochs=4", "--config.checkpoint_every_epochs=2")
     assert status == 0, output
     assert "epochs extended from 3 to 4" in output
     assert lines(workdir) == 24
     assert json.loads((workdir / "config.json").read_text())["epochs"] == 4
+
+
+def test_damaged_best_checkpoint_is_not_passed_off(unbroken: Path, tmp_path: Path):
+    """Evaluation tests the last checkpoint in its place, and claims no validation accuracy."""
+    workdir = copy(unbroken, tmp_path)
+    best = json.loads((workdir / "metrics.json").read_text())["selected_step"]
+    folders = sorted((workdir / "checkpoints").iterdir())
+    last_is_best = int(folders[-1].name) == best  # then the one before stands in for both
+    expected = int(folders[-2 if last_is_best else -1].name)
+    (workdir / "checkpoints" / f"{best:08d}" / "manifest.json").unlink()
+    status, output = runs.finish("evaluate", f"--workdir={workdir}")
+    assert status == 0, output
+    results = json.loads((workdir / "metrics.json").read_text())
+    assert results["selected_step"] == expected
+    if results["validation_accuracy"] is None:
+        assert "testing the last one in its place" in output
+    else:
+        assert results["last_step"] < best
 
 
 def test_not_a_number_stops_the_run_and_names_term_and_step(tmp_path: Path):
@@ -187,7 +205,11 @@ BAD_INPUT = [
     (["--config.batch_size=17"], "batch_size 17 .* 16 and 24"),
     (["--config.data.crop=30"], "30×30 px.*divisible by 8"),
     (["--config.data.crop=40"], "data.crop 40 is larger than data.image_size 36"),
-    (["--config.data.name=bu3dfe"], "bu3dfe"),
+    (["--config.data.name=bu3dfe"], "bu3dfe.*must be asked for from their owners"),
+    (["--config.data.name=synthetic_faces/73"], "73"),
+    (["--config.dtype=float64"], "dtype 'float64': choose one of float32, bfloat16"),
+    (["--config.epochs=0"], "epochs 0: must be at least 1"),
+    (["--config.generator.attention_reduction=16"], "leaves no channel of the 8"),
     (["--config.data.image_size=40"], "36×36×1, the config says data.image_size 40"),
     (["--config.data.fold=10"], "fold=10 is out of range"),
     (["--config.method=gan"], "method 'gan': choose one of ifgan, baseline"),
@@ -207,7 +229,7 @@ def test_bad_input(options: list[str], message: str, tmp_path: Path):
     with pytest.raises(SystemExit) as stopped:
         train_here("--config=tests/tiny_config.py", f"--workdir={workdir}", *options)
     assert re.search(message, str(stopped.value)), stopped.value
-    assert not (workdir / "checkpoints").exists() or not any((workdir / "checkpoints").iterdir())
+    assert not workdir.exists() or not list(workdir.iterdir())  # free for the corrected command
 
 
 def train_here(*arguments: str) -> None:
@@ -233,5 +255,7 @@ def test_workdir_below_a_file(tmp_path: Path):
 def test_unknown_flag_is_refused(tmp_path: Path):
     status, output = runs.train(tmp_path / "run", "--config.no_such_key=1")
     assert status != 0
+    assert "no such config key: " in output
     assert "no_such_key" in output
+    assert "Traceback" not in output
     assert not (tmp_path / "run").exists()

@@ -1,5 +1,7 @@
 """The wheel, built and installed in a fresh environment, carries the embedded data set."""
 
+import ast
+import shutil
 import subprocess
 import sys
 import venv
@@ -12,8 +14,13 @@ FILES = ("head_model.npz", "PROVENANCE.md", "LICENSE-CC0.txt")
 
 
 def test_wheel_holds_head_model_licence_and_provenance(tmp_path: Path):
+    source = tmp_path / "source"  # a copy: an old build folder must not help
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(ROOT / "ifgan_jax", source / "ifgan_jax", ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)]
-    done = subprocess.run([*build, str(ROOT)], capture_output=True, text=True)
+    done = subprocess.run([*build, str(source)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -35,6 +42,6 @@ def test_wheel_holds_head_model_licence_and_provenance(tmp_path: Path):
     done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, cwd=tmp_path)
     sizes, where = done.stdout.splitlines()
     assert str(fresh) in where
-    head_model, provenance, licence = eval(sizes)
+    head_model, provenance, licence = ast.literal_eval(sizes)
     assert 1_000_000 < head_model <= 1_500_000
     assert min(provenance, licence) > 500

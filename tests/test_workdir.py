@@ -6,33 +6,50 @@ from pathlib import Path
 import pytest
 
 from configs import default
-from ifgan_jax.workdir import MetricLog, claim, read_config, read_metrics, versions, write_json
+from ifgan_jax.workdir import (
+    MetricLog,
+    check_workdir,
+    claim,
+    read_config,
+    read_metrics,
+    versions,
+    write_json,
+)
 
 
-def test_claim_writes_the_config_and_accepts_it_again(tmp_path: Path):
+def test_claim_writes_the_config_and_its_history(tmp_path: Path):
     config = default.get_config()
-    claim(tmp_path / "run", config)
-    claim(tmp_path / "run", config)
+    for epochs in (100, 120):
+        config.epochs = epochs
+        check_workdir(tmp_path / "run", config)
+        claim(tmp_path / "run", config)
     assert read_config(tmp_path / "run").loss.l1_weight == 20.0
+    history = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epochs"] for line in history] == [100, 120]
     config.data.data_dir = "elsewhere"  # changes no number
-    claim(tmp_path / "run", config)
+    check_workdir(tmp_path / "run", config)
 
 
-def test_claim_names_the_keys_that_differ(tmp_path: Path):
+def test_checking_leaves_nothing_behind(tmp_path: Path):
+    check_workdir(tmp_path / "run", default.get_config())
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_check_names_the_keys_that_differ(tmp_path: Path):
     config = default.get_config()
     claim(tmp_path, config)
     config.loss.l1_weight = 10.0
     config.epochs = 50
     with pytest.raises(ValueError, match="another config") as error:
-        claim(tmp_path, config)
+        check_workdir(tmp_path, config)
     assert "loss.l1_weight: 20.0 there, 10.0 now" in str(error.value)
     assert "epochs: 100 there, fewer now (50)" in str(error.value)
 
 
-def test_claim_says_why_it_cannot_write(tmp_path: Path):
+def test_check_says_why_it_cannot_write(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"workdir .*file/run cannot be written"):
-        claim(tmp_path / "file" / "run", default.get_config())
+        check_workdir(tmp_path / "file" / "run", default.get_config())
 
 
 def test_no_run(tmp_path: Path):

@@ -1,5 +1,6 @@
 """The real architecture at the smallest sizes, shared by the tests."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -70,6 +71,7 @@ def optimizers() -> Optimizers:
 AUGMENTATION = Augmentation(crop=CROP, max_rotation=5.0, flip_probability=0.5)
 
 
+@functools.cache
 def state(nets: Networks) -> GanState:
     create = partial(
         create_state,

@@ -1,4 +1,4 @@
-"""Folds, splits and the audit (Sec. 4.1; paper_notes row o)."""
+"""Folds, splits and the audit (Sec. 4.1; docs/decisions.md, row o)."""
 
 import dataclasses
 

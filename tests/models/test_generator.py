@@ -125,3 +125,17 @@ def test_refuses_a_size_that_does_not_divide():
 def test_refuses_attention_without_its_stage():
     with pytest.raises(ValueError, match=r"generator\.attention off"):
         shapes(unet(widths=(8, 8, 8)), 32)
+
+
+def test_refuses_a_reduction_that_leaves_no_channel():
+    with pytest.raises(ValueError, match=r"attention_reduction 16 leaves no channel of the 8"):
+        shapes(unet(widths=(8, 8, 8, 8), attention_reduction=16), 32)
+
+
+def test_starts_from_pix2pixs_distributions():
+    module = unet(widths=(16, 16, 16, 64, 64))
+    x = jnp.zeros((1, 16, 16, 1))
+    params = jax.jit(lambda x: module.init(jax.random.key(0), x, train=False))(x)["params"]
+    for kernel in (params["encoder_4"]["Conv_1"]["kernel"], params["up_3"]["kernel"]):
+        assert float(kernel.std()) == pytest.approx(0.02, rel=0.03)
+    assert float(params["encoder_4"]["BatchNorm_0"]["scale"].std()) == pytest.approx(0.02, rel=0.3)

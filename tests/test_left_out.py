@@ -1,0 +1,21 @@
+"""Without PyTorch the test run says which tests it left out."""
+
+import subprocess
+import sys
+
+from tests.runs import ROOT, environment
+
+
+def test_names_what_it_left_out():
+    code = (
+        "import importlib.util, sys\n"
+        "real = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda n, *a: None if n == 'torch' else real(n, *a)\n"
+        "import pytest\n"
+        "sys.exit(pytest.main(['tests/parity', 'tests/test_left_out.py', '--collect-only']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
+    assert "left out, for want of the extra `parity`" in done.stdout, done.stdout + done.stderr
+    assert "test_components.py: test_resnet, test_patchgan" in done.stdout

@@ -1,0 +1,77 @@
+"""Parts of the loop that whole runs do not show: pretrained weights, SIGTERM, the demo."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from configs import default
+from ifgan_jax import build, sharding
+from ifgan_jax.checkpoint import Checkpoints, save_tree
+from ifgan_jax.train import Interruption, train
+from scripts.demo import run_demo
+from tests import tiny, tiny_config
+
+
+def test_interruption_sees_sigterm_and_gives_the_handler_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with Interruption() as interruption:
+        assert not interruption.requested
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.requested
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_pretrained_weights_come_in_all_but_the_head(tmp_path: Path):
+    """A run of no steps' worth of learning keeps them: its first checkpoint is compared."""
+    config = tiny_config.get_config()
+    compiled = build.compile_steps(
+        config, build.build(config, 1), sharding.make_mesh(jax.devices()[:1])
+    )
+    donor = compiled.create_state(jax.random.key(99)).classifier
+    params = {name: value for name, value in donor.params.items() if name != "head"}
+    save_tree(tmp_path / "weights", {"params": params, "batch_stats": donor.batch_stats})
+    config.classifier.pretrained = str(tmp_path / "weights")
+    config.epochs = 1
+    for player in config.optimizers.values():
+        player.learning_rate = 0.0
+    assert train(config, tmp_path / "run") is not None
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints")
+    state, _ = checkpoints.restore_latest(build.abstract_state(compiled, config))
+    ours = {name: value for name, value in state.classifier.params.items() if name != "head"}
+    tiny.assert_trees_close(ours, params, 0.0)
+    assert np.any(state.classifier.params["head"]["kernel"] != donor.params["head"]["kernel"])
+
+
+def test_the_papers_run_names_what_is_missing(tmp_path: Path):
+    config = default.get_config()
+    config.batch_size = config.evaluation.batch_size = 48  # for the eight devices of the tests
+    with pytest.raises(FileNotFoundError, match=r"resnet101_imagenet.*bu3dfe must lie in data"):
+        train(config, tmp_path / "run")
+    config.classifier.pretrained = ""
+    with pytest.raises(FileNotFoundError, match=r"'bu3dfe' is not prepared in data.*owners"):
+        train(config, tmp_path / "run")
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_demo_prints_its_table_and_keeps_the_numbers(tmp_path: Path):
+    config, baseline = tiny_config.get_config(), tiny_config.get_config()
+    baseline.method, baseline.classifier.inputs = "baseline", "source"
+    config.epochs = baseline.epochs = 1
+    table = run_demo(config, baseline, tmp_path)
+    assert table is not None
+    results = json.loads((tmp_path / "metrics.json").read_text())
+    demanded = {"test_accuracy", "transfer_accuracy", "identity_variance", "baseline_test_accuracy"}
+    assert demanded | {"commit", "config_hash", "data_hash", "fold", "seed", "versions"} <= set(
+        results
+    )
+    for name in demanded:
+        assert f"{results[name]:.3f}" in table
+    assert table.count("γ of the") == 3
+    assert str(tmp_path / "report.html") in table
+    page = (tmp_path / "report.html").read_text()
+    assert "baseline" in page.lower()
