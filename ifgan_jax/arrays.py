@@ -34,5 +34,5 @@ def storage_dtype(compute_dtype: DTypeLike) -> jnp.dtype:
 
 
 def to_model_range(grey: Any) -> jax.Array:
-    """Grey levels in [0, 255] to the models' [-1, 1] (the range is open in the paper: docs/decisions.md, row b)."""
+    """Grey levels in [0, 255] to the models' [-1, 1] (docs/decisions.md, row b)."""
     return jnp.asarray(grey, jnp.float32) / 127.5 - 1.0

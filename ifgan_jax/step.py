@@ -11,7 +11,7 @@ Who learns from what (Fig. 2; G, D and E are updated together, from one forward 
     L1 (eq. 3)                         yes    -      -      -
     softmax, real pair (eq. 4)         -      -      yes    -
     softmax, fake pair (eq. 4)         yes    -      yes    -
-    island, both pairs (eq. 5)         yes    -      yes    delta rule
+    island, both pairs (eq. 5)         fake   -      yes    delta rule
 """
 
 import dataclasses
@@ -158,7 +158,9 @@ def gan_gradients(
     """Gradients of eq. 1 for each player, the others held, from one forward pass.
 
     D's pass over the fake pair is pulled back twice: for D's part of eq. 2 into D's parameters, for
-    G's part into the face. E's is pulled back once, into its parameters and the face.
+    G's part into the face. So is E's: for all of its loss into its parameters, for its loss on the
+    fake pair into the face. (One pull-back for both would carry the real pair's terms to G, through
+    the batch statistics that the two pairs share.)
     """
     generator, discriminator, classifier = state.generator, state.discriminator, state.classifier
     assert generator is not None
@@ -226,14 +228,15 @@ def gan_gradients(
 
     # E descends eq. 4 and 5.
     cotangents, metrics = _classifier_terms(classifier_terms, logits, features, classifier.params)
-    classifier_gradient, from_classifier = pull_classifier(cotangents)
+    classifier_gradient, _ = pull_classifier(cotangents)
 
     # G descends its part of eq. 2, eq. 3, and what E's loss says of the face.
     adversarial, adversarial_cotangent = jax.value_and_grad(adversarial_term)(fake_logits)
     l1, from_l1 = jax.value_and_grad(l1_term)(fake)
     to_face = {"adversarial": pull_fake(adversarial_cotangent)[1], "l1": from_l1}
     if objective.classifier_to_generator:
-        to_face["classifier"] = from_classifier
+        on_fake = jax.tree.map(lambda x: x.at[0::2].set(0), cotangents)
+        to_face["classifier"] = pull_classifier(on_fake)[1]
     (generator_gradient,) = pull_generator(sum(to_face.values()))
 
     metrics |= d_metrics | {"generator/adversarial": adversarial, "generator/l1": l1}

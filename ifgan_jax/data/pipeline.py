@@ -44,8 +44,8 @@ def train_epoch(
     """The shuffled batches start_batch, start_batch + 1, … of an epoch.
 
     The shuffled tail smaller than a batch is left out: num_left_out(...) examples, other ones in
-    each epoch (docs/decisions.md, row x). Batch n is a function of (seed, epoch, n): an interrupted epoch goes
-    on at its start_batch with what the unbroken one would have seen.
+    each epoch (docs/decisions.md, row x). Batch n is a function of (seed, epoch, n): an interrupted
+    epoch goes on at its start_batch with what the unbroken one would have seen.
 
     Args:
         batch_size: examples in the global batch, over all hosts.
