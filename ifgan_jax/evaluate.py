@@ -37,7 +37,7 @@ Pixels = Float[np.ndarray, "n h w c"]
 Probabilities = Float[np.ndarray, "n k"]
 
 # Where Fig. 6 asks: (row, column) as shares of the aligned face's sides.
-QUERY_POINTS = {"eye": (0.38, 0.34), "lip": (0.82, 0.5), "cheek": (0.58, 0.28)}
+QUERY_POINTS = {"eye": (0.38, 0.34), "lip": (0.77, 0.5), "cheek": (0.58, 0.28)}
 GRID_SUBJECTS = 2  # rows of the transfer grid: so many unseen subjects per expression
 
 
@@ -204,7 +204,7 @@ def generation_metrics(
 
 def attention_maps(
     networks: Networks, state: GanState, source: Pixels
-) -> Float[np.ndarray, "n q h w"]:
+) -> Float[np.ndarray, "n q h4 w4"]:
     """Attention maps of the decoder's module at QUERY_POINTS, those of Fig. 6."""
     assert networks.generator is not None
     assert state.generator is not None

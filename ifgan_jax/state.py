@@ -4,17 +4,16 @@ No random key is here: keys are derived from the seed and `step`, so a resumed r
 unbroken one did.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
 
 from ifgan_jax.arrays import Params, PRNGKey
-from ifgan_jax.island import Centres, init_centres
+from ifgan_jax.island import init_centres
 from ifgan_jax.models.classifier import ResNet
 from ifgan_jax.models.discriminator import PatchGAN
 from ifgan_jax.models.generator import AttentionUNet
@@ -49,11 +48,11 @@ class Player:
 class GanState:
     """The whole run; `generator` and `discriminator` are None for the ResNet baseline."""
 
-    step: Int[Array, ""]  # optimizer steps taken
+    step: Any  # int32 scalar, steps taken; like all leaves an array, or its shape alone
     generator: Player | None
     discriminator: Player | None
     classifier: Player
-    centres: Centres
+    centres: Any  # island.Centres
 
 
 def create_state(

@@ -12,10 +12,12 @@ def test_names_what_it_left_out():
         "real = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda n, *a: None if n == 'torch' else real(n, *a)\n"
         "import pytest\n"
-        "sys.exit(pytest.main(['tests/parity', 'tests/test_left_out.py', '--collect-only']))"
+        "sys.argv = ['pytest', 'tests/parity']\n"
+        "sys.exit(pytest.main(['-n', '0', 'tests/parity']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True
     )
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "left out, for want of the extra `parity`" in done.stdout, done.stdout + done.stderr
     assert "test_components.py: test_resnet, test_patchgan" in done.stdout

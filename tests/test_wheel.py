@@ -35,11 +35,12 @@ def test_wheel_holds_head_model_licence_and_provenance(tmp_path: Path):
     subprocess.run(install, check=True, capture_output=True)
     code = (
         "import importlib.resources as r, ifgan_jax\n"
-        "folder = r.files('ifgan_jax.data.synthetic')\n"
+        "folder = r.files('ifgan_jax') / 'data' / 'synthetic'\n"
         f"print([len(folder.joinpath(n).read_bytes()) for n in {FILES!r}])\n"
         "print(ifgan_jax.__file__)"
     )
     done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     sizes, where = done.stdout.splitlines()
     assert str(fresh) in where
     head_model, provenance, licence = ast.literal_eval(sizes)

@@ -10,6 +10,11 @@ HAS_TORCH = all(importlib.util.find_spec(name) for name in ("torch", "torchvisio
 collect_ignore_glob = [] if HAS_TORCH else ["test_*.py"]
 
 
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if not HAS_TORCH and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        session.exitstatus = pytest.ExitCode.OK  # left out and named, as it should be
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if HAS_TORCH:
         return
