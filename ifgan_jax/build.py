@@ -86,8 +86,12 @@ def build_networks(config: ConfigDict) -> Networks:
         inputs=config.classifier.inputs,
         dtype=dtype,
     )
-    generator = AttentionUNet(channels=config.data.channels, dtype=dtype, **config.generator)
-    generator = generator.clone(widths=tuple(generator.widths))  # a list once read from JSON
+    # widths are a list once the config was read from JSON
+    generator = AttentionUNet(
+        channels=config.data.channels,
+        dtype=dtype,
+        **{**config.generator, "widths": tuple(config.generator.widths)},
+    )
     discriminator = PatchGAN(dtype=dtype, **config.discriminator)
     if config.method == "baseline":
         if config.classifier.inputs != "source":

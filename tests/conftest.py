@@ -3,8 +3,8 @@
 import os
 import sys
 
-# Before jax is imported. Machine code is optimised little: it compiles faster, and what the tests run
-# takes milliseconds. XLA's own passes, which decide memory and FLOPs, stay. (Level 0 gives NaN in a
+# Before jax is imported. Machine code is optimised little: it compiles faster, and the tests run
+# milliseconds of it. XLA's own passes, which decide memory and FLOPs, stay. (Level 0 gives NaN in a
 # float32 step that is finite at every other level.)
 QUICK_COMPILATION = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {QUICK_COMPILATION}"
