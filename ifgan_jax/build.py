@@ -22,9 +22,10 @@ from ifgan_jax.island import REDUCTIONS
 from ifgan_jax.models.classifier import INPUTS, RESNETS
 from ifgan_jax.models.discriminator import PatchGAN
 from ifgan_jax.models.generator import AttentionUNet
+from ifgan_jax.objective import Objective
 from ifgan_jax.optimizers import adam_l2, steps_schedule
 from ifgan_jax.state import GanState, Networks, Optimizers, create_state
-from ifgan_jax.step import Objective, baseline_step, classify, eval_step, train_step
+from ifgan_jax.step import baseline_step, classify, eval_step, train_step
 
 METHODS = {"ifgan": train_step, "baseline": baseline_step}
 DTYPES = ("float32", "bfloat16")

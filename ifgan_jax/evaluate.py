@@ -16,7 +16,7 @@ import dm_pix as pix
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int32
 from ml_collections import ConfigDict
 
 from ifgan_jax import build, metrics, report, sharding, visualize
@@ -25,7 +25,7 @@ from ifgan_jax.checkpoint import Checkpoints, DamagedCheckpointError
 from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.parts import Parts, load_parts
 from ifgan_jax.data.pipeline import eval_batches
-from ifgan_jax.data.protocol import Expression
+from ifgan_jax.data.protocol import class_names
 from ifgan_jax.models.generator import ATTENTION_STAGE
 from ifgan_jax.state import GanState, Networks
 from ifgan_jax.step import variables
@@ -65,14 +65,12 @@ def load_run_parts(config: ConfigDict) -> Parts:
 
 def predict_faces(
     compiled: build.Compiled, state: GanState, faces: Faces, batch_size: int
-) -> Iterator[tuple[slice, HostPrediction]]:
+) -> Iterator[tuple[Int32[np.ndarray, " b"], HostPrediction]]:
     """Rows of `faces` and what G and E say of them, batch by batch, as numpy arrays."""
-    batches = eval_batches(faces, batch_size=batch_size)
-    for start, batch in zip(range(0, len(faces), batch_size), batches, strict=True):
-        rows = slice(start, min(start + batch_size, len(faces)))
+    for batch in eval_batches(faces, batch_size=batch_size):
         images = sharding.to_global(compiled.mesh, batch.image)
         prediction = jax.device_get(compiled.eval_step(state, images))
-        yield rows, HostPrediction(*(x[: rows.stop - rows.start] for x in prediction))
+        yield batch.index[batch.mask], HostPrediction(*(x[batch.mask] for x in prediction))
 
 
 def predict_all(
@@ -99,7 +97,8 @@ def evaluate_run(
     selected_state, selected_step = last_state, progress["step"]
     validation_accuracy = None
     try:
-        selected_state, _ = checkpoints.restore(template, step=progress["best_step"])
+        if progress["best_step"] != selected_step:
+            selected_state, _ = checkpoints.restore(template, step=progress["best_step"])
         selected_step, validation_accuracy = progress["best_step"], progress["best_accuracy"]
     except DamagedCheckpointError as error:
         LOGGER.warning("%s; testing the last one in its place", error)
@@ -107,7 +106,9 @@ def evaluate_run(
 
     test, batch_size = parts.test, config.evaluation.batch_size
     prediction = predict_all(compiled, selected_state, test, batch_size)
-    of_last = predict_all(compiled, last_state, test, batch_size)
+    of_last = prediction
+    if selected_state is not last_state:
+        of_last = predict_all(compiled, last_state, test, batch_size)
     results = {
         "validation_accuracy": validation_accuracy,
         "selected_step": selected_step,
@@ -174,7 +175,7 @@ def generation_metrics(
     classify: (source, face) → probabilities, jitted for batches of evaluation.batch_size.
     """
     targets = np.asarray(prepare(parts.averages.images, config.data.crop))
-    wanted = targets[test.labels]
+    names, wanted = class_names(config.data.num_classes), targets[test.labels]
     transfer, _ = metrics.transfer_accuracy(prediction.generated, targets, test.labels)
     remaining, by_label = metrics.identity_variance(
         prediction.source, prediction.generated, test.labels, test.subjects
@@ -190,7 +191,7 @@ def generation_metrics(
     return {
         "transfer_accuracy": transfer,
         "identity_variance": remaining,
-        "identity_variance_by_class": {Expression(k).label: v for k, v in by_label.items()},
+        "identity_variance_by_class": {names[k]: v for k, v in by_label.items()},
         "ssim": float(np.mean(jax.lax.map(lambda ab: pix.ssim(*ab), (unit[0], unit[1])))),
         "psnr": float(np.mean(jax.vmap(pix.psnr)(*unit))),
         "accuracy_generated_shuffled": accuracy_on(
@@ -255,7 +256,7 @@ def _draw(
     """pictures/*.png, of unseen subjects."""
     pictures = workdir / "pictures"
     pictures.mkdir(exist_ok=True)
-    names = [Expression(k).label for k in range(config.data.num_classes)]
+    names = class_names(config.data.num_classes)
     targets = np.asarray(prepare(parts.averages.images, config.data.crop))
     figures = {
         "average_faces": visualize.average_faces(targets, names, parts.averages.counts.tolist()),

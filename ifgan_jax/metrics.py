@@ -1,16 +1,13 @@
-"""What an evaluation counts: confusion matrices, merging sums, expression transfer, identity left.
+"""What an evaluation counts: confusion matrices, expression transfer, identity left.
 
 Numpy in float64 and integers only: no jax, TensorFlow, config or file. Labels are `Expression`
 values in [0, num_classes). Images are NHWC, uint8 or float in [-1, 1]; the two arrays of one call
-share the scale. Totals merge by addition, so a test set may be cut into batches or hosts in any
-way: never average the means of batches.
+share the scale. Confusion matrices merge by addition, so a test set may be cut into batches or
+hosts in any way: never average the means of batches.
 """
 
-import dataclasses
-from collections.abc import Mapping
-
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 
 Images = UInt8[np.ndarray, "n h w c"] | Float[np.ndarray, "n h w c"]
 Averages = UInt8[np.ndarray, "k h w c"] | Float[np.ndarray, "k h w c"]
@@ -50,49 +47,6 @@ def balanced_accuracy(confusion: Int[np.ndarray, "k k"]) -> float:
     """
     _num_examples(confusion)
     return float(np.mean([r for r in per_class_recall(confusion) if r is not None]))
-
-
-@dataclasses.dataclass(frozen=True)
-class Sums:
-    """Totals of named per-example values over `count` examples.
-
-    `Sums.of(batch) + Sums.of(batch) + …` equals `Sums.of(all)` to float64 rounding, however the
-    examples are cut. `Sums()` is the neutral start.
-    """
-
-    totals: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    count: int = 0
-
-    @classmethod
-    def of(
-        cls,
-        values: Mapping[str, Float[np.ndarray, " n"]],
-        mask: Bool[np.ndarray, " n"],
-    ) -> "Sums":
-        """Totals over the examples where `mask` is true; padding may hold anything, even NaN.
-
-        Raises ValueError where a length differs from the mask's.
-        """
-        _check_lengths(mask=mask, **values)
-        totals = {k: float(np.sum(v[mask], dtype=np.float64)) for k, v in values.items()}
-        return cls(totals, int(mask.sum()))
-
-    def __add__(self, other: "Sums") -> "Sums":
-        """The totals of both parts. Raises ValueError where they carry different names."""
-        if Sums() in (self, other):
-            return other if self == Sums() else self
-        if self.totals.keys() != other.totals.keys():
-            raise ValueError(
-                f"cannot merge sums of {sorted(self.totals)} with sums of {sorted(other.totals)}"
-            )
-        totals = {k: v + other.totals[k] for k, v in self.totals.items()}
-        return Sums(totals, self.count + other.count)
-
-    def means(self) -> dict[str, float]:
-        """Total / count by name. Raises ValueError where nothing was counted."""
-        if not self.count:
-            raise ValueError("no examples were counted: a mean needs at least one")
-        return {k: v / self.count for k, v in self.totals.items()}
 
 
 def transfer_accuracy(

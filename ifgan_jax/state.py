@@ -48,10 +48,11 @@ class Player:
 class GanState:
     """The whole run; `generator` and `discriminator` are None for the ResNet baseline."""
 
-    step: Any  # int32 scalar, steps taken; like all leaves an array, or its shape alone
-    generator: Player | None
-    discriminator: Player | None
-    classifier: Player
+    # Any, because a tree's libraries map these to shapes, shardings and save arguments too.
+    step: Any  # int32 scalar, steps taken
+    generator: Any  # Player or None
+    discriminator: Any  # Player or None
+    classifier: Any  # Player
     centres: Any  # island.Centres
 
 

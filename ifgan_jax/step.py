@@ -16,6 +16,7 @@ Who learns from what (Fig. 2; G, D and E are updated together, from one forward 
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -24,7 +25,6 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, UInt8
 
-from ifgan_jax import island, losses
 from ifgan_jax.arrays import (
     Batch,
     Features,
@@ -33,28 +33,14 @@ from ifgan_jax.arrays import (
     Logits,
     Metrics,
     Params,
-    PatchLogits,
     PRNGKey,
     Targets,
 )
 from ifgan_jax.augment import Augmentation, augment, prepare
+from ifgan_jax.objective import Objective
 from ifgan_jax.state import GanState, Networks, Optimizers, Player
 
 AUGMENT = 0  # use of a step's key
-
-
-@dataclasses.dataclass(frozen=True)
-class Objective:
-    """The weights of eq. 1 and the open points of eq. 5; see docs/decisions.md."""
-
-    adversarial_weight: float  # λ1
-    l1_weight: float  # λ2
-    softmax_weight: float  # λ3
-    island_weight: float  # λ4
-    island_alpha: float  # α
-    island_reduction: str  # one of island.REDUCTIONS
-    centre_step: float
-    classifier_to_generator: bool  # whether E's loss on the fake pair reaches G
 
 
 class Gradients(NamedTuple):
@@ -100,14 +86,14 @@ def train_step(
         classifier=_update(
             state.classifier, grads.classifier, grads.classifier_stats, optimizers.classifier
         ),
-        centres=_update_centres(state, grads.features, jnp.repeat(batch.label, 2), objective),
+        centres=objective.update_centres(state.centres, grads.features, jnp.repeat(batch.label, 2)),
     )
     norms = {
         "generator/gradient": optax.global_norm(grads.generator),
         "discriminator/gradient": optax.global_norm(grads.discriminator),
         "classifier/gradient": optax.global_norm(grads.classifier),
     }
-    return new_state, grads.metrics | norms | _watch(state)
+    return new_state, grads.metrics | norms | _watch(state, objective)
 
 
 def baseline_step(
@@ -127,24 +113,18 @@ def baseline_step(
     forward = _forward(networks.classifier, player.batch_stats)
     (logits, features), pull, stats = jax.vjp(forward, player.params, source, has_aux=True)
 
-    def terms(logits: Logits, features: Features) -> Metrics:
-        return {
-            "softmax": objective.softmax_weight
-            * losses.softmax_cross_entropy(logits, batch.label).mean(),
-            "island": _island(features, batch.label, state, objective),
-        }
-
-    cotangents, metrics = _classifier_terms(terms, logits, features, player.params)
+    terms = partial(objective.baseline_terms, label=batch.label, centres=state.centres)
+    cotangents, metrics = _classifier_cotangents(terms, logits, features, player.params)
     gradient, _ = pull(cotangents)
     new_state = dataclasses.replace(
         state,
         step=state.step + 1,
         classifier=_update(player, gradient, stats, optimizers.classifier),
-        centres=_update_centres(state, features, batch.label, objective),
+        centres=objective.update_centres(state.centres, features, batch.label),
     )
     metrics["classifier/accuracy"] = _accuracy(logits, batch.label)
     metrics["classifier/gradient"] = optax.global_norm(gradient)
-    return new_state, metrics | _watch(state)
+    return new_state, metrics | _watch(state, objective)
 
 
 def gan_gradients(
@@ -198,45 +178,24 @@ def gan_gradients(
         on_both_pairs, classifier.params, fake, has_aux=True
     )
 
-    # Eq. 1, weighted, by player.
-    def discriminator_terms(real: PatchLogits, fake: PatchLogits) -> Metrics:
-        weight = objective.adversarial_weight
-        return {
-            "discriminator/real": weight * losses.adversarial(real, real=True).mean(),
-            "discriminator/fake": weight * losses.adversarial(fake, real=False).mean(),
-        }
-
-    def adversarial_term(fake: PatchLogits) -> Float[Array, ""]:
-        return objective.adversarial_weight * losses.adversarial(fake, real=True).mean()
-
-    def l1_term(face: Image) -> Float[Array, ""]:
-        return objective.l1_weight * losses.l1(face, target).mean()
-
-    def classifier_terms(logits: Logits, features: Features) -> Metrics:
-        entropy = losses.softmax_cross_entropy(logits, jnp.repeat(label, 2)).reshape(-1, 2)
-        return {
-            "softmax_real": objective.softmax_weight * entropy[:, 0].mean(),
-            "softmax_fake": objective.softmax_weight * entropy[:, 1].mean(),
-            "island": _island(features, jnp.repeat(label, 2), state, objective),
-        }
-
     # D descends its part of eq. 2.
-    (d_real, d_fake), d_metrics = jax.grad(_total(discriminator_terms), (0, 1), has_aux=True)(
+    (d_real, d_fake), d_metrics = jax.grad(_total(objective.discriminator_terms), (0, 1), True)(
         real_logits, fake_logits
     )
     discriminator_gradient = jax.tree.map(jnp.add, pull_real(d_real)[0], pull_fake(d_fake)[0])
 
     # E descends eq. 4 and 5.
-    cotangents, metrics = _classifier_terms(classifier_terms, logits, features, classifier.params)
+    terms = partial(objective.classifier_terms, label=jnp.repeat(label, 2), centres=state.centres)
+    cotangents, metrics = _classifier_cotangents(terms, logits, features, classifier.params)
     classifier_gradient, _ = pull_classifier(cotangents)
 
     # G descends its part of eq. 2, eq. 3, and what E's loss says of the face.
-    adversarial, adversarial_cotangent = jax.value_and_grad(adversarial_term)(fake_logits)
-    l1, from_l1 = jax.value_and_grad(l1_term)(fake)
-    to_face = {"adversarial": pull_fake(adversarial_cotangent)[1], "l1": from_l1}
+    adversarial, to_logits = jax.value_and_grad(objective.adversarial)(fake_logits)
+    l1, from_l1 = jax.value_and_grad(objective.l1)(fake, target)
+    to_face = {"adversarial": pull_fake(to_logits)[1], "l1": from_l1}
     if objective.classifier_to_generator:
-        on_fake = jax.tree.map(lambda x: x.at[0::2].set(0), cotangents)
-        to_face["classifier"] = pull_classifier(on_fake)[1]
+        of_fake_pairs = jax.tree.map(lambda x: x.at[0::2].set(0), cotangents)
+        to_face["classifier"] = pull_classifier(of_fake_pairs)[1]
     (generator_gradient,) = pull_generator(sum(to_face.values()))
 
     metrics |= d_metrics | {"generator/adversarial": adversarial, "generator/l1": l1}
@@ -306,49 +265,27 @@ def variables(player: Player) -> Params:
 def _total(terms: Callable[..., Metrics]) -> Callable:
     """Sum of the named terms, with the terms beside it."""
 
-    def total(*arguments: jax.Array) -> tuple[jax.Array, Metrics]:
-        named = terms(*arguments)
+    def total(*outputs: jax.Array) -> tuple[jax.Array, Metrics]:
+        named = terms(*outputs)
         return sum(named.values(), start=jnp.zeros(())), named
 
     return total
 
 
-def _classifier_terms(
+def _classifier_cotangents(
     terms: Callable[[Logits, Features], Metrics], logits: Logits, features: Features, params: Params
 ) -> tuple[tuple[Logits, Features], Metrics]:
     """Cotangents of E's summed terms, with each term's size and gradient norm at E's features.
 
-    The features are where the terms meet: what lies below them sees their sum alone.
+    The features are where the terms meet: what lies below them sees their sum alone, and norms of
+    its parts would cost a backward pass for each.
     """
-
-    def one(name: str) -> tuple[Logits, Features]:
-        return jax.grad(lambda *outputs: terms(*outputs)[name], (0, 1))(logits, features)
-
-    sizes = terms(logits, features)
-    cotangents = {name: one(name) for name in sizes}
-    metrics = {f"classifier/{name}": size for name, size in sizes.items()}
+    metrics = terms(logits, features)
+    cotangents = jax.jacrev(terms, (0, 1))(logits, features)  # by name: (to logits, to features)
     for name, (to_logits, to_features) in cotangents.items():
         at_features = to_features + to_logits @ params["head"]["kernel"].T
-        metrics[f"classifier/{name}_gradient"] = jnp.linalg.norm(at_features)
+        metrics[f"{name}_gradient"] = jnp.linalg.norm(at_features)
     return jax.tree.map(lambda *parts: sum(parts), *cotangents.values()), metrics
-
-
-def _island(
-    features: Features, label: Labels, state: GanState, objective: Objective
-) -> Float[Array, ""]:
-    """λ4 · eq. 5. Its pair term is constant in every parameter: it moves the centres only."""
-    squares = island.distances(features, label, state.centres)
-    intra = island.REDUCTIONS[objective.island_reduction](squares)
-    pairs = jax.lax.stop_gradient(island.pair_term(state.centres)).sum()
-    return objective.island_weight * (intra + objective.island_alpha * pairs)
-
-
-def _update_centres(
-    state: GanState, features: Features, label: Labels, objective: Objective
-) -> island.Centres:
-    return island.update_centres(
-        state.centres, features, label, step=objective.centre_step, alpha=objective.island_alpha
-    )
 
 
 def _update(
@@ -368,10 +305,10 @@ def _accuracy(logits: Logits, label: Labels) -> Float[Array, ""]:
     return (logits.argmax(-1) == label).mean()
 
 
-def _watch(state: GanState) -> Metrics:
-    """Norms of the centres and γ of every attention module, before this step's update."""
+def _watch(state: GanState, objective: Objective) -> Metrics:
+    """The centres' norms and part of eq. 5, and γ of each attention module, before the update."""
     norms = jnp.linalg.norm(state.centres, axis=-1)
     watched = {f"centres/norm_{i}": norm for i, norm in enumerate(norms)}
     params = state.generator.params if state.generator is not None else {}
     gammas = {f"generator/gamma_{k}": v["gamma"] for k, v in params.items() if "attention" in k}
-    return watched | gammas
+    return watched | gammas | {"centres/pair_term": objective.pair_term(state.centres)}

@@ -20,7 +20,7 @@ from ifgan_jax.augment import prepare
 from ifgan_jax.checkpoint import Checkpoints, restore_tree
 from ifgan_jax.data.parts import Parts
 from ifgan_jax.data.pipeline import num_batches, num_left_out, train_epoch
-from ifgan_jax.data.protocol import Expression
+from ifgan_jax.data.protocol import class_names
 from ifgan_jax.evaluate import evaluate_run, load_run_parts, predict_faces
 from ifgan_jax.metrics import accuracy, confusion_matrix
 from ifgan_jax.state import GanState
@@ -72,7 +72,16 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
         compiled = build.compile_steps(config, experiment, mesh)
         state, progress = _start(config, compiled, checkpoints, parts, pretrained)
         try:
-            run = Run(config, compiled, checkpoints, parts, progress, workdir, interruption)
+            run = Run(
+                config,
+                compiled,
+                checkpoints,
+                parts,
+                steps_per_epoch,
+                progress,
+                workdir,
+                interruption,
+            )
             state = run.epochs(state)
         finally:
             checkpoints.close()
@@ -124,7 +133,7 @@ def _start(
         "step": 0,
         "best_step": 0,
         "best_accuracy": -1.0,
-        "class_names": [Expression(k).label for k in range(config.data.num_classes)],
+        "class_names": class_names(config.data.num_classes),
         "data_hash": parts.data_hash,
     }
 
@@ -150,6 +159,7 @@ class Run:
     compiled: build.Compiled
     checkpoints: Checkpoints
     parts: Parts
+    steps_per_epoch: int
     progress: dict[str, Any]
     workdir: Path
     interruption: Interruption
@@ -157,8 +167,7 @@ class Run:
     def epochs(self, state: GanState) -> GanState:
         """All epochs that are left; after SIGTERM the step under way is the last."""
         config, step = self.config, self.progress["step"]
-        steps_per_epoch = num_batches(len(self.parts.train), config.batch_size, keep_tail=False)
-        last_step = config.epochs * steps_per_epoch
+        last_step = config.epochs * self.steps_per_epoch
         targets = jax.device_put(
             prepare(self.parts.averages.images, config.data.crop),
             sharding.replicated(self.compiled.mesh),
@@ -166,7 +175,7 @@ class Run:
         log = MetricLog(self.workdir, step)
         with tqdm(total=last_step, initial=step, unit="step", disable=None) as bar:
             while step < last_step and not self.interruption.requested:
-                epoch, start = divmod(step, steps_per_epoch)
+                epoch, start = divmod(step, self.steps_per_epoch)
                 pending: Metrics | None = None  # of the step before, still on the device
                 for batch in self._batches(epoch, start):
                     state, metrics = self.compiled.train_step(
@@ -178,7 +187,7 @@ class Run:
                     if self.interruption.requested:
                         break
                 assert pending is not None
-                ended = step == (epoch + 1) * steps_per_epoch
+                ended = step == (epoch + 1) * self.steps_per_epoch
                 validation = {"validation/accuracy": self._validate(state)} if ended else {}
                 row = _log_step(log, bar, step, epoch, pending, validation)
                 best = ended and validation["validation/accuracy"] >= self.progress["best_accuracy"]
@@ -278,7 +287,7 @@ def _write_data_card(workdir: Path, parts: Parts) -> None:
         name: sorted(set(getattr(parts, name).subjects.tolist()))
         for name in ("train", "validation", "test")
     }
-    classes = [Expression(k).label for k in range(len(parts.averages.images))]
-    facts = {"class_names": classes, "averages_hash": parts.averages.hash}
+    names = class_names(len(parts.averages.images))
+    facts = {"class_names": names, "averages_hash": parts.averages.hash}
     write_json(workdir / "folds.json", subjects | facts)
     parts.averages.save(workdir / "averages.npz")

@@ -1,7 +1,8 @@
 """A run's folder: whose config it belongs to, and its metrics, one line a step.
 
 config.json     every key of the run      metrics.jsonl   one JSON object a step, in order
-versions.json   what ran it               tensorboard/    the same numbers
+versions.json   what ran it last          tensorboard/    the same numbers
+history.jsonl   every start: its epochs and versions
 """
 
 import hashlib

@@ -25,7 +25,7 @@ LAYERS = [
         "workdir",
         "visualize",
     ],
-    ["models.layers", "optimizers", "data.synthetic_faces"],
+    ["models.layers", "objective", "optimizers", "data.synthetic_faces"],
     ["models.attention", "models.discriminator", "models.classifier", "report"],
     ["models.generator", "data.faces"],
     ["state", "data.averages", "data.pipeline"],
@@ -34,7 +34,17 @@ LAYERS = [
     ["evaluate"],
     ["train"],
 ]
-PURE = ("arrays", "losses", "island", "augment", "models", "optimizers", "state", "step")
+PURE = (
+    "arrays",
+    "losses",
+    "island",
+    "augment",
+    "models",
+    "objective",
+    "optimizers",
+    "state",
+    "step",
+)
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

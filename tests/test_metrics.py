@@ -67,37 +67,6 @@ def test_labels_out_of_range_are_named():
 def test_lengths_are_named(unchecked):
     with pytest.raises(ValueError, match=r"'labels': 2, 'predictions': 3"):
         metrics.confusion_matrix(np.zeros(2, int), np.zeros(3, int), 3)
-    with pytest.raises(ValueError, match=r"'mask': 2, 'ssim': 3"):
-        metrics.Sums.of({"ssim": np.zeros(3)}, np.ones(2, bool))
-
-
-@pytest.mark.parametrize("cuts", [[], [1], [4, 8], [0, 10], list(range(1, 11))])
-def test_sums_of_any_split_equal_the_whole(cuts):
-    rng = np.random.default_rng(1)
-    values = {"ssim": rng.normal(size=11).astype(np.float32), "psnr": rng.normal(size=11)}
-    mask = rng.random(11) < 0.7
-    values["psnr"][~mask] = np.nan  # what padding holds must not matter
-    merged = metrics.Sums()
-    for rows in np.split(np.arange(11), cuts):
-        merged += metrics.Sums.of({k: v[rows] for k, v in values.items()}, mask[rows])
-    kept = [i for i in range(11) if mask[i]]
-    expected = {k: sum(float(v[i]) for i in kept) / len(kept) for k, v in values.items()}
-    assert merged.count == len(kept)
-    assert merged.means() == pytest.approx(expected, rel=1e-12)
-
-
-def test_sums_are_not_means_of_batch_means():
-    ones, three = np.ones(1), np.full(3, 3.0)
-    merged = metrics.Sums.of({"x": ones}, ones > 0) + metrics.Sums.of({"x": three}, three > 0)
-    assert merged.means() == {"x": 2.5}  # (1 + 9) / 4; the mean of the means is 2
-
-
-def test_sums_refuse_other_names_and_empty_means():
-    mask = np.ones(1, bool)
-    with pytest.raises(ValueError, match=r"\['a'\] with sums of \['b'\]"):
-        metrics.Sums.of({"a": np.ones(1)}, mask) + metrics.Sums.of({"b": np.ones(1)}, mask)
-    with pytest.raises(ValueError, match="no examples were counted"):
-        (metrics.Sums() + metrics.Sums.of({"a": np.ones(1)}, ~mask)).means()
 
 
 def test_transfer_accuracy_equals_loop():

@@ -14,12 +14,13 @@ from ifgan_jax.augment import Augmentation
 from ifgan_jax.models.classifier import BasicBlock, ResNet
 from ifgan_jax.models.discriminator import PatchGAN
 from ifgan_jax.models.generator import AttentionUNet
+from ifgan_jax.objective import Objective
 from ifgan_jax.optimizers import adam_l2
 from ifgan_jax.state import GanState, Networks, Optimizers, create_state
-from ifgan_jax.step import Objective
 
 CLASSES = 6
 CROP = 32
+SIZE = 4  # images of `faces`
 
 
 def networks(dtype: Any = jnp.float32, **changes: Any) -> Networks:
@@ -97,6 +98,14 @@ def batch(size: int, seed: int = 0) -> Batch:
 def targets(dtype: Any = np.float32) -> jax.Array:
     rng = np.random.default_rng(1)
     return jnp.asarray(rng.uniform(-1, 1, (CLASSES, CROP, CROP, 1)).astype(dtype))
+
+
+def faces(dtype: Any = np.float64) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Source, target and label of a batch that is already augmented."""
+    rng = np.random.default_rng(3)
+    label = np.array([0, 1, 1, 5], np.int32)
+    source = rng.uniform(-1, 1, (SIZE, CROP, CROP, 1)).astype(dtype)
+    return jnp.asarray(source), targets(dtype)[label], jnp.asarray(label)
 
 
 def leaves(tree: Any) -> Iterator[tuple[str, np.ndarray]]:

@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -62,27 +61,3 @@ def average_faces(faces: Faces, num_classes: int) -> Averages:
         )
     means = [faces.images[faces.labels == k].mean(0, dtype=np.float64) for k in range(num_classes)]
     return Averages(np.stack(means).astype(np.float32), counts)
-
-
-def load(path: str | os.PathLike[str]) -> Averages:
-    """Read what `Averages.save` wrote.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is damaged, or its content is not what its hash says.
-    """
-    remedy = "Delete it and save the averages of the training part again (average_faces)."
-    if not pathlib.Path(path).exists():
-        raise FileNotFoundError(f"No average faces at {path}: save them first (average_faces).")
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            averages = Averages(stored["images"], stored["counts"])
-            written = stored["sha256"].item()
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a readable file of average faces. {remedy}") from error
-    if averages.hash != written:
-        raise ValueError(
-            f"{path} is damaged: its content has SHA-256 {averages.hash[:12]}…, "
-            f"the file says {written[:12]}…. {remedy}"
-        )
-    return averages

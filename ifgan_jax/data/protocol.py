@@ -37,6 +37,11 @@ class Expression(enum.IntEnum):
         return self.name.lower()
 
 
+def class_names(num_classes: int) -> list[str]:
+    """The labels of the first `num_classes` expressions, in their order."""
+    return [Expression(k).label for k in range(num_classes)]
+
+
 @runtime_checkable
 class Examples(Protocol):
     """What the audit reads of a data set; `ifgan_jax.data.faces.Faces` is one."""

@@ -6,7 +6,6 @@ import hashlib
 import numpy as np
 import pytest
 
-from ifgan_jax.data import averages
 from ifgan_jax.data.averages import average_faces
 from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.pipeline import fake_faces
@@ -80,15 +79,13 @@ def test_errors_name_the_expression(faces):
         average_faces(faces, 2)
 
 
-def test_save_and_load(faces, tmp_path):
+def test_save(faces, tmp_path):
     saved = average_faces(faces, 3)
     saved.save(tmp_path / "averages.npz")
-    loaded = averages.load(tmp_path / "averages.npz")
-    np.testing.assert_array_equal(loaded.images, saved.images)
-    np.testing.assert_array_equal(loaded.counts, saved.counts)
-    assert loaded.hash == saved.hash
     assert [path.name for path in tmp_path.iterdir()] == ["averages.npz"]
     with np.load(tmp_path / "averages.npz", allow_pickle=False) as stored:
+        np.testing.assert_array_equal(stored["images"], saved.images)
+        np.testing.assert_array_equal(stored["counts"], saved.counts)
         assert stored["sha256"] == saved.hash
 
 
@@ -98,36 +95,3 @@ def test_hash_is_of_shape_pixels_and_counts():
     content = b"(2, 2, 4, 1)" + np.repeat([7, 9], 8).astype("<f4").tobytes()
     content += np.array([1, 1], "<i8").tobytes()
     assert result.hash == hashlib.sha256(content).hexdigest()
-
-
-def test_other_content_than_its_hash_says(faces, tmp_path):
-    """A well-formed file whose pixels are not those that were hashed."""
-    path = tmp_path / "averages.npz"
-    good = average_faces(faces, 3)
-    other = good.images.copy()
-    other[0, 0, 0, 0] += 1
-    np.savez(path, images=other, counts=good.counts, sha256=np.array(good.hash))
-    with pytest.raises(ValueError, match=r"averages\.npz is damaged: .*Delete it and save"):
-        averages.load(path)
-
-
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "no hash", "pickle"])
-def test_damaged_file(faces, tmp_path, damage):
-    path = tmp_path / "averages.npz"
-    good = average_faces(faces, 3)
-    good.save(path)
-    content = bytearray(path.read_bytes())
-    if damage == "flip":
-        content[len(content) // 3] ^= 1
-    path.write_bytes({"cut": content[:-100], "empty": b""}.get(damage, content))
-    if damage == "no hash":
-        np.savez(path, images=good.images, counts=good.counts)
-    if damage == "pickle":
-        np.savez(path, images=np.array([{}], object), counts=good.counts, sha256=good.hash)
-    with pytest.raises(ValueError, match=r"averages\.npz is not a readable file .*Delete it and"):
-        averages.load(path)
-
-
-def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"No average faces at .*none\.npz: save them"):
-        averages.load(tmp_path / "none.npz")

@@ -1,0 +1,227 @@
+"""The gradients of the three players: who learns from what, against plain objectives."""
+
+import functools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ifgan_jax import losses
+from ifgan_jax.objective import Objective
+from ifgan_jax.state import GanState, Networks
+from ifgan_jax.step import gan_gradients
+from tests import tiny
+from tests.tiny import SIZE, faces
+
+
+@functools.cache
+def compiled_gradients(nets: Networks, objective: Objective):
+    return jax.jit(partial(gan_gradients, networks=nets, objective=objective))
+
+
+def forward(nets, state: GanState, params: dict, source, target, label) -> dict[str, jax.Array]:
+    """Every term of eq. 1 by name and player, written plainly from Sec. 3, without weights.
+
+    Whoever is held is held by the caller: differentiate for one player's parameters at a time.
+    """
+
+    def apply(name: str, stats, *inputs):
+        variables = {"params": params[name], "batch_stats": stats}
+        out, new = getattr(nets, name).apply(
+            variables, *inputs, train=True, mutable=["batch_stats"]
+        )
+        return out, new["batch_stats"]
+
+    fake, _ = apply("generator", state.generator.batch_stats, source)
+    real_logits, stats = apply("discriminator", state.discriminator.batch_stats, source, target)
+    fake_logits, _ = apply("discriminator", stats, source, fake)
+    select = nets.classifier.select
+    pairs = jnp.stack([select(source, target), select(source, fake)], 1)
+    pairs = pairs.reshape(2 * SIZE, *pairs.shape[2:])
+    (logits, features), _ = apply("classifier", state.classifier.batch_stats, pairs)
+    twice = jnp.repeat(label, 2)
+    entropy = losses.softmax_cross_entropy(logits, twice)
+    return {
+        "d_part": jnp.mean(-jax.nn.log_sigmoid(real_logits))
+        + jnp.mean(-jax.nn.log_sigmoid(-fake_logits)),
+        "g_part": jnp.mean(-jax.nn.log_sigmoid(fake_logits)),
+        "l1": jnp.abs(fake - target).mean(),
+        "softmax_real": entropy[0::2].mean(),
+        "softmax_fake": entropy[1::2].mean(),
+        "island": jnp.square(features - state.centres[twice]).mean(),
+        "island_fake": jnp.square(features - state.centres[twice])[1::2].sum() / features.size,
+    }
+
+
+# Sec. 3 and the table in step.py: the terms that each player descends, by weight.
+LEARNS = {
+    "generator": ("g_part", "l1", "softmax_fake", "island_fake"),
+    "discriminator": ("d_part",),
+    "classifier": ("softmax_real", "softmax_fake", "island"),
+}
+WEIGHT_OF = {
+    "d_part": "adversarial_weight",
+    "g_part": "adversarial_weight",
+    "l1": "l1_weight",
+    "softmax_real": "softmax_weight",
+    "softmax_fake": "softmax_weight",
+    "island": "island_weight",
+    "island_fake": "island_weight",
+}
+
+
+def player_objective(nets, state, objective, name: str, params, source, target, label):
+    """What player `name` descends, as a function of its own parameters, the others held."""
+    everyone = {p: getattr(state, p).params for p in LEARNS} | {name: params}
+    terms = forward(nets, state, everyone, source, target, label)
+    return sum(getattr(objective, WEIGHT_OF[t]) * terms[t] for t in LEARNS[name])
+
+
+@pytest.fixture(scope="module")
+def float64_example():
+    with jax.enable_x64(True):
+        nets = tiny.networks(jnp.float64)
+        yield nets, tiny.state(nets), faces()
+
+
+def test_gradients_are_those_of_the_plain_objectives(float64_example, x64):
+    """One forward and four pull-backs give what differentiating each objective alone gives."""
+    nets, state, example = float64_example
+    objective = tiny.objective()
+    grads = compiled_gradients(nets, objective)(state, *example)
+    for name in LEARNS:
+        plain = jax.jit(
+            jax.grad(
+                lambda p, name=name: player_objective(nets, state, objective, name, p, *example)
+            )
+        )(getattr(state, name).params)
+        tiny.assert_trees_close(getattr(grads, name), plain, 1e-9)
+
+
+@pytest.mark.parametrize("name", LEARNS)
+def test_finite_differences(name: str, float64_example, x64):
+    """The directional derivative of each player's own objective, to 1e-6."""
+    nets, state, example = float64_example
+    objective = tiny.objective()
+    params = getattr(state, name).params
+    gradient = getattr(compiled_gradients(nets, objective)(state, *example), name)
+    value = jax.jit(partial(player_objective, nets, state, objective, name))
+    rng = np.random.default_rng(7)
+    direction = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), params)
+    expected = sum(
+        float(jnp.vdot(g, d))
+        for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
+    )
+
+    def at(t: float) -> float:
+        return float(value(jax.tree.map(lambda p, d: p + t * d, params, direction), *example))
+
+    h = 1e-9  # a random step of this size crosses no kink of ReLU or max; five points
+    slope = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
+    assert slope == pytest.approx(expected, rel=1e-6)
+
+
+TABLE = {  # weight left on → (G, D, E) learn
+    "adversarial_weight": (True, True, False),
+    "l1_weight": (True, False, False),
+    "softmax_weight": (True, False, True),
+    "island_weight": (True, False, True),
+}
+
+
+@pytest.mark.parametrize("weight", TABLE)
+@pytest.mark.parametrize("reaches_generator", [True, False])
+def test_who_learns_from_what(weight: str, reaches_generator: bool):
+    """All weights but one at 0: exactly the players of the table have a gradient."""
+    nets = tiny.networks()
+    off = dict.fromkeys(TABLE, 0.0)
+    objective = tiny.objective(**{**off, weight: 1.0}, classifier_to_generator=reaches_generator)
+    grads = compiled_gradients(nets, objective)(tiny.state(nets), *faces(np.float32))
+    expected = list(TABLE[weight])
+    if weight in ("softmax_weight", "island_weight") and not reaches_generator:
+        expected[0] = False
+    learns = [bool(optax.global_norm(getattr(grads, name)) > 0) for name in LEARNS]
+    assert learns == expected
+
+
+PARTS = {  # a half of a term that shares its weight with the other half → (G, D, E) learn
+    "D's part": (False, True, False),
+    "G's part": (True, False, False),
+    "softmax, real pair": (False, False, True),
+    "softmax, fake pair": (True, False, True),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_halves_that_share_a_weight(part: str, monkeypatch: pytest.MonkeyPatch):
+    """The other half is silenced in the losses themselves: exactly the table's players learn."""
+    adversarial, entropy = losses.adversarial, losses.softmax_cross_entropy
+    calls: list[bool] = []
+
+    def one_adversarial(logits: jax.Array, *, real: bool) -> jax.Array:
+        # D's two losses are taken first, then G's
+        calls.append(real)
+        of_generator = len(calls) == 3
+        wanted = of_generator == (part == "G's part")
+        return adversarial(logits, real=real) * wanted
+
+    def one_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+        wanted = jnp.arange(len(labels)) % 2 == (part == "softmax, fake pair")
+        return entropy(logits, labels) * wanted
+
+    weight = "softmax_weight" if "softmax" in part else "adversarial_weight"
+    if weight == "adversarial_weight":
+        monkeypatch.setattr(losses, "adversarial", one_adversarial)
+    else:
+        monkeypatch.setattr(losses, "softmax_cross_entropy", one_entropy)
+    objective = tiny.objective(**{**dict.fromkeys(TABLE, 0.0), weight: 1.0})
+    nets = tiny.networks()
+    gradients = jax.jit(partial(gan_gradients, networks=nets, objective=objective))
+    grads = gradients(tiny.state(nets), *faces(np.float32))  # compiled anew: losses are patched
+    learns = tuple(bool(optax.global_norm(getattr(grads, name)) > 0) for name in LEARNS)
+    assert learns == PARTS[part]
+    if weight == "adversarial_weight":
+        assert calls == [True, False, True]  # D(real), D(fake), then G's
+
+
+def test_discriminator_statistics_see_real_then_fake():
+    """Two passes of momentum 0.9, the real pair's first (pix2pix's order of batches)."""
+    nets, (source, target, label) = tiny.networks(), faces(np.float32)
+    state = tiny.state(nets)
+    grads = compiled_gradients(nets, tiny.objective())(state, source, target, label)
+
+    @jax.jit
+    def plain():
+        held = {"params": state.generator.params, "batch_stats": state.generator.batch_stats}
+        fake, _ = nets.generator.apply(held, source, train=True, mutable=["batch_stats"])
+        stats = state.discriminator.batch_stats
+        for face in (target, fake):
+            held = {"params": state.discriminator.params, "batch_stats": stats}
+            _, new = nets.discriminator.apply(
+                held, source, face, train=True, mutable=["batch_stats"]
+            )
+            stats = new["batch_stats"]
+        return stats
+
+    tiny.assert_trees_close(grads.discriminator_stats, plain(), 1e-5)
+
+
+def test_gradient_norm_at_the_features(float64_example, x64):
+    """The logged norm is that of the term's gradient by the pooled features, head included."""
+    nets, state, (source, target, label) = float64_example
+    grads = compiled_gradients(nets, tiny.objective())(state, source, target, label)
+    head = state.classifier.params["head"]
+
+    def term(features: jax.Array) -> jax.Array:
+        entropy = losses.softmax_cross_entropy(
+            features @ head["kernel"] + head["bias"], jnp.repeat(label, 2)
+        )
+        return 10.0 * entropy[1::2].mean()
+
+    expected = jnp.linalg.norm(jax.grad(term)(grads.features))
+    assert float(grads.metrics["classifier/softmax_fake_gradient"]) == pytest.approx(
+        float(expected), rel=1e-9
+    )
