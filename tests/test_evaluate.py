@@ -23,6 +23,7 @@ from ifgan_jax.evaluate import (
     predict_all,
     predict_faces,
 )
+from ifgan_jax.metrics import confusion_matrix
 from ifgan_jax.models.attention import attention_rows as plain_rows
 from ifgan_jax.state import GanState
 from tests import runs, tiny_config
@@ -30,11 +31,20 @@ from tests import runs, tiny_config
 
 @pytest.fixture(scope="module")
 def tested() -> tuple[build.Compiled, GanState, Parts]:
-    """An untrained model on one device, and the parts of the tiny data set."""
+    """A model on one device that tells some faces apart, and the parts of the tiny data set."""
     config = tiny_config.get_config()
     mesh = sharding.make_mesh(jax.devices()[:1])
     compiled = build.compile_steps(config, build.build(config, 1), mesh)
-    return compiled, compiled.create_state(build.state_key(config)), load_run_parts(config)
+    state, parts = compiled.create_state(build.state_key(config)), load_run_parts(config)
+    # The untrained E calls all faces the same: centre its logits on those of these faces.
+    head = state.classifier.params["head"]
+    logits = np.log(predict_all(compiled, state, parts.test, 12).probabilities)
+    centred = {"kernel": 20 * head["kernel"], "bias": -20 * jnp.asarray(logits.mean(0))}
+    params = {**state.classifier.params, "head": centred}
+    state = state.replace(classifier=state.classifier.replace(params=params))
+    predicted = predict_all(compiled, state, parts.test, 12).probabilities.argmax(-1)
+    assert len(set(predicted.tolist())) >= 3
+    return compiled, state, parts
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 12])
@@ -52,7 +62,13 @@ def test_order_changes_nothing(tested):
     compiled, state, parts = tested
     order = np.random.default_rng(0).permutation(len(parts.test))
     whole = predict_all(compiled, state, parts.test, 5)
-    shuffled = predict_all(compiled, state, parts.test.select(order), 5)
+    test = parts.test.select(order)
+    shuffled = predict_all(compiled, state, test, 5)
+    counts = [
+        confusion_matrix(faces.labels, prediction.probabilities.argmax(-1), 6)
+        for faces, prediction in ((parts.test, whole), (test, shuffled))
+    ]
+    np.testing.assert_array_equal(*counts)
     np.testing.assert_allclose(shuffled.probabilities, whole.probabilities[order], atol=1e-5)
 
 
@@ -60,7 +76,7 @@ def test_tail_is_kept_and_compiled_once(tested):
     compiled, state, parts = tested
     before = compiled.eval_step._cache_size()
     rows = [rows for rows, _ in predict_faces(compiled, state, parts.test, 7)]
-    assert rows == [slice(0, 7), slice(7, 12)]
+    assert [row.tolist() for row in rows] == [list(range(7)), list(range(7, 12))]
     assert compiled.eval_step._cache_size() == before + 1
 
 
