@@ -89,9 +89,9 @@ def train_step(
         centres=objective.update_centres(state.centres, grads.features, jnp.repeat(batch.label, 2)),
     )
     norms = {
-        "generator/gradient": optax.global_norm(grads.generator),
-        "discriminator/gradient": optax.global_norm(grads.discriminator),
-        "classifier/gradient": optax.global_norm(grads.classifier),
+        "generator/gradient": optax.tree.norm(grads.generator),
+        "discriminator/gradient": optax.tree.norm(grads.discriminator),
+        "classifier/gradient": optax.tree.norm(grads.classifier),
     }
     return new_state, grads.metrics | norms | _watch(state, objective)
 
@@ -123,7 +123,7 @@ def baseline_step(
         centres=objective.update_centres(state.centres, features, batch.label),
     )
     metrics["classifier/accuracy"] = _accuracy(logits, batch.label)
-    metrics["classifier/gradient"] = optax.global_norm(gradient)
+    metrics["classifier/gradient"] = optax.tree.norm(gradient)
     return new_state, metrics | _watch(state, objective)
 
 

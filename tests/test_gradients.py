@@ -143,7 +143,7 @@ def test_who_learns_from_what(weight: str, reaches_generator: bool):
     expected = list(TABLE[weight])
     if weight in ("softmax_weight", "island_weight") and not reaches_generator:
         expected[0] = False
-    learns = [bool(optax.global_norm(getattr(grads, name)) > 0) for name in LEARNS]
+    learns = [bool(optax.tree.norm(getattr(grads, name)) > 0) for name in LEARNS]
     assert learns == expected
 
 
@@ -181,7 +181,7 @@ def test_the_halves_that_share_a_weight(part: str, monkeypatch: pytest.MonkeyPat
     nets = tiny.networks()
     gradients = jax.jit(partial(gan_gradients, networks=nets, objective=objective))
     grads = gradients(tiny.state(nets), *faces(np.float32))  # compiled anew: losses are patched
-    learns = tuple(bool(optax.global_norm(getattr(grads, name)) > 0) for name in LEARNS)
+    learns = tuple(bool(optax.tree.norm(getattr(grads, name)) > 0) for name in LEARNS)
     assert learns == PARTS[part]
     if weight == "adversarial_weight":
         assert calls == [True, False, True]  # D(real), D(fake), then G's
