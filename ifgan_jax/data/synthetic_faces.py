@@ -24,17 +24,20 @@ import tensorflow_datasets as tfds  # isort: skip
 
 SIZES = (72, 108, 256)  # pixels, for crops of 64, 96 and 224
 SUBJECTS = (100, 200, 1000)
+LEVELS = {2: (0.7, 1.0), 4: (0.3, 0.5, 0.7, 1.0)}  # intensities; 2: like BU-3DFE's frames 03 and 04
+TAKES = (1, 4)
 SPLIT = "faces"
 
 
 @dataclasses.dataclass(kw_only=True)
 class SyntheticFacesConfig(tfds.core.BuilderConfig):
-    """Which faces are rendered: subjects × (six expressions × levels + neutral) × takes.
+    """Which faces are rendered: subjects × (expressions × levels, neutral once) × takes.
 
     Attributes:
       size: pixels.
       subjects: number of people.
-      levels: intensities of the six expressions, in (0, 1]; BU-3DFE's frames 03 and 04.
+      expressions: those shown; neutral, if among them, at level 0 alone.
+      levels: intensities of the other expressions, in (0, 1].
       takes: photographs of each subject, expression and level.
       difficulty: of pose and light, a key of `synthetic.scene.DIFFICULTIES`.
       seed: of everything.
@@ -42,7 +45,8 @@ class SyntheticFacesConfig(tfds.core.BuilderConfig):
 
     size: int = 72
     subjects: int = 100
-    levels: tuple[float, ...] = (0.7, 1.0)
+    expressions: tuple[Expression, ...] = tuple(Expression)
+    levels: tuple[float, ...] = LEVELS[2]
     takes: int = 1
     difficulty: str = "mild"
     seed: int = 0
@@ -51,7 +55,7 @@ class SyntheticFacesConfig(tfds.core.BuilderConfig):
         """All faces in the order of the records: by subject, expression, take, level."""
         faces = []
         for subject, expression, take in itertools.product(
-            range(self.subjects), Expression, range(self.takes)
+            range(self.subjects), self.expressions, range(self.takes)
         ):
             for level in (0.0,) if expression == Expression.NEUTRAL else self.levels:
                 faces.append(
@@ -60,10 +64,12 @@ class SyntheticFacesConfig(tfds.core.BuilderConfig):
         return faces
 
 
-def config_name(size: int, subjects: int, difficulty: str) -> str:
-    """ "72", "72_200", "72_hard", "72_200_hard": 100 subjects and "mild" go unnamed."""
+def config_name(size: int, subjects: int, levels: int, takes: int, difficulty: str) -> str:
+    """ "72", "72_200", "72_200_hard", "72_4levels_4takes": 100, 2, 1 and "mild" go unnamed."""
     parts = [str(size)]
     parts += [str(subjects)] if subjects != SUBJECTS[0] else []
+    parts += [f"{levels}levels"] if levels != 2 else []
+    parts += [f"{takes}takes"] if takes != 1 else []
     parts += [difficulty] if difficulty != "mild" else []
     return "_".join(parts)
 
@@ -78,12 +84,16 @@ class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
     DEFAULT_BUILDER_CONFIG_NAME = "72"
     BUILDER_CONFIGS = [  # noqa: RUF012
         SyntheticFacesConfig(
-            name=config_name(size, subjects, difficulty),
+            name=config_name(size, subjects, levels, takes, difficulty),
             size=size,
             subjects=subjects,
+            levels=LEVELS[levels],
+            takes=takes,
             difficulty=difficulty,
         )
-        for size, subjects, difficulty in itertools.product(SIZES, SUBJECTS, DIFFICULTIES)
+        for size, subjects, levels, takes, difficulty in itertools.product(
+            SIZES, SUBJECTS, LEVELS, TAKES, DIFFICULTIES
+        )
     ]
 
     def __init__(self, *, processes: int | None = None, **kwargs: Any) -> None:
@@ -161,8 +171,11 @@ def prepare(
       ValueError: no builder config has this name.
     """
     if isinstance(config, str) and config not in SyntheticFaces.builder_configs:
-        known = ", ".join(SyntheticFaces.builder_configs)
-        raise ValueError(f"synthetic_faces has no config {config!r}; known are {known}")
+        raise ValueError(
+            f"synthetic_faces has no config {config!r}; a name is SIZE[_SUBJECTS][_4levels]"
+            f"[_4takes][_DIFFICULTY] with sizes {SIZES}, subjects {SUBJECTS}, difficulties "
+            f"{', '.join(DIFFICULTIES)}: 72, 72_200, 72_200_4levels_hard"
+        )
     tfds.disable_progress_bar()  # ours knows the total
     builder = SyntheticFaces(
         processes=processes,

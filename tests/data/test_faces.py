@@ -77,7 +77,7 @@ def test_hash_sees_images_labels_and_subjects():
 def test_unknown_set_and_config(tmp_path):
     with pytest.raises(FileNotFoundError, match="'imagenet/72' is not prepared"):
         load_faces(tmp_path, "imagenet/72")
-    with pytest.raises(ValueError, match=r"no config '73'; known are .*72_200"):
+    with pytest.raises(ValueError, match=r"no config '73'; a name is .*72_200"):
         load_faces(tmp_path, "synthetic_faces/73")
     assert not any(tmp_path.iterdir())
 

@@ -118,12 +118,25 @@ def test_default_config_is_like_bu_3dfe():
 
 
 def test_config_names():
-    assert config_name(72, 100, "mild") == "72"
-    assert config_name(108, 1000, "hard") == "108_1000_hard"
+    assert config_name(72, 100, 2, 1, "mild") == "72"
+    assert config_name(108, 1000, 4, 4, "hard") == "108_1000_4levels_4takes_hard"
     configs = SyntheticFaces.builder_configs
     assert {"72", "108", "256", "72_200", "72_1000", "256_hard", "72_200_easy"} <= set(configs)
     for name, config in configs.items():
-        assert name == config_name(config.size, config.subjects, config.difficulty)
+        levels, takes = len(config.levels), config.takes
+        assert name == config_name(config.size, config.subjects, levels, takes, config.difficulty)
+        assert len(config.requests()) == config.subjects * (6 * levels + 1) * takes
+
+
+def test_chosen_expressions():
+    chosen = (Expression.HAPPINESS, Expression.NEUTRAL)
+    config = SyntheticFacesConfig(name="two", subjects=3, expressions=chosen, takes=2)
+    requests = config.requests()
+    assert [r.expression for r in requests[:6]] == 4 * [chosen[0]] + 2 * [chosen[1]]
+    assert [(r.take, r.level) for r in requests[:6]] == [
+        (0, 0.7), (0, 1.0), (1, 0.7), (1, 1.0), (0, 0.0), (1, 0.0),
+    ]  # fmt: skip
+    assert len(requests) == 3 * 6
 
 
 def test_load_faces(tmp_path, monkeypatch):
