@@ -27,6 +27,7 @@ SUBJECTS = (100, 200, 1000)
 LEVELS = {2: (0.7, 1.0), 4: (0.3, 0.5, 0.7, 1.0)}  # intensities; 2: like BU-3DFE's frames 03 and 04
 TAKES = (1, 4)
 SPLIT = "faces"
+REMEDY = "delete the folder, it will be rendered again"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -168,7 +169,7 @@ def prepare(
     """The builder of a config, rendered into `data_dir` unless it is there already.
 
     Raises:
-      ValueError: no builder config has this name.
+      ValueError: no builder config has this name, or what lies in data_dir is damaged.
     """
     if isinstance(config, str) and config not in SyntheticFaces.builder_configs:
         raise ValueError(
@@ -177,12 +178,18 @@ def prepare(
             f"{', '.join(DIFFICULTIES)}: 72, 72_200, 72_200_4levels_hard"
         )
     tfds.disable_progress_bar()  # ours knows the total
-    builder = SyntheticFaces(
-        processes=processes,
-        data_dir=os.fspath(data_dir),
-        config=config,
-        file_format=tfds.core.FileFormat.ARRAY_RECORD,
-    )
+    try:
+        builder = SyntheticFaces(
+            processes=processes,
+            data_dir=os.fspath(data_dir),
+            config=config,
+            file_format=tfds.core.FileFormat.ARRAY_RECORD,
+        )
+    except Exception as error:  # TFDS reads what is there, and names no file when it cannot
+        name = config if isinstance(config, str) else config.name
+        raise ValueError(
+            f"{data_dir}/synthetic_faces/{name}: cannot be opened ({error}); {REMEDY}"
+        ) from error
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(try_download_gcs=False)
     )
@@ -195,20 +202,19 @@ def read(builder: SyntheticFaces) -> Iterator[dict[str, Any]]:
     Raises:
       ValueError: a record is damaged or missing; names the folder, the example and the remedy.
     """
-    remedy = "delete the folder, it will be rendered again"
     expected = len(builder.builder_config.requests())
     try:
         source = builder.as_data_source(split=SPLIT)
         found = len(source)
     except Exception as error:
-        raise ValueError(f"{builder.data_dir}: cannot be opened ({error}); {remedy}") from error
+        raise ValueError(f"{builder.data_dir}: cannot be opened ({error}); {REMEDY}") from error
     if found != expected:
-        raise ValueError(f"{builder.data_dir}: {found} examples, expected {expected}; {remedy}")
+        raise ValueError(f"{builder.data_dir}: {found} examples, expected {expected}; {REMEDY}")
     for i in range(expected):
         try:
             example = source[i]
         except Exception as error:
             raise ValueError(
-                f"{builder.data_dir}: example {i} cannot be read ({error}); {remedy}"
+                f"{builder.data_dir}: example {i} cannot be read ({error}); {REMEDY}"
             ) from error
         yield example

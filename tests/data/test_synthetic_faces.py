@@ -99,6 +99,14 @@ def test_damaged_records_are_named_with_the_remedy(tmp_path, prepared, damage):
         list(read(prepare(tmp_path, config, processes=1)))
 
 
+def test_damaged_description_is_named_with_the_remedy(tmp_path):
+    config = SyntheticFacesConfig(name="damaged", size=72, subjects=1, levels=(1.0,))
+    builder = prepare(tmp_path, config, processes=1)
+    (pathlib.Path(builder.data_dir) / "dataset_info.json").write_text("{ half a")
+    with pytest.raises(ValueError, match=r"synthetic_faces/damaged.*cannot be.*delete the folder"):
+        list(read(prepare(tmp_path, config, processes=1)))
+
+
 def test_too_few_examples_are_noticed(prepared):
     folder, _ = prepared
     builder = prepare(folder, tiny())
