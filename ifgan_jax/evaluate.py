@@ -38,7 +38,7 @@ Probabilities = Float[np.ndarray, "n k"]
 
 # Where Fig. 6 asks: (row, column) as shares of the aligned face's sides.
 QUERY_POINTS = {"eye": (0.38, 0.34), "lip": (0.77, 0.5), "cheek": (0.58, 0.28)}
-GRID_SUBJECTS = 2  # rows of the transfer grid: so many unseen subjects per expression
+GRID_SUBJECTS = 2  # unseen subjects for each expression, a row of the transfer grid
 
 
 class HostPrediction(NamedTuple):
@@ -269,7 +269,12 @@ def _draw(
         row_names = [names[label] for label in labels]
         source, generated = prediction.source[rows], prediction.generated[rows]
         figures["transfer_grid"] = visualize.transfer_grid(
-            source, generated, targets[labels], row_names, parts.test.subjects[rows].tolist()
+            source,
+            generated,
+            targets[labels],
+            row_names,
+            parts.test.subjects[rows].tolist(),
+            across=GRID_SUBJECTS,
         )
         if config.generator.attention:
             firsts = np.unique(labels, return_index=True)[1]  # one subject for each expression
@@ -288,12 +293,12 @@ def _draw(
 
 
 def _examples(faces: Faces, num_classes: int) -> np.ndarray:
-    """For each expression the last frame of the first subjects, another two for each."""
+    """For each expression present the last frame of GRID_SUBJECTS people, others for each."""
     rows = []
     for label in range(num_classes):
         of_class = np.flatnonzero(faces.labels == label)
         subjects = sorted(set(faces.subjects[of_class].tolist()))
-        for k in range(min(GRID_SUBJECTS, len(subjects))):
+        for k in range(GRID_SUBJECTS if subjects else 0):
             subject = subjects[(label * GRID_SUBJECTS + k) % len(subjects)]
             rows.append(of_class[faces.subjects[of_class] == subject][-1])
     return np.array(rows)

@@ -43,23 +43,28 @@ def transfer_grid(
     targets: Images,
     names: Sequence[str],
     subjects: Sequence[str],
+    *,
+    across: int,
 ) -> Figure:
-    """As Fig. 5: a row an example with input, generated face and target (the average face).
+    """As Fig. 5: examples with input, generated face and target (the average face) side by side.
 
     names, subjects: what stands left of each row, e.g. "happiness" and "S083".
-    Raises ValueError where the numbers of rows differ, or for images out of their range.
+    across: examples in a row; a row is named by its first.
+    Raises ValueError where the numbers of examples differ, or for images out of their range.
     """
     columns = {"input": inputs, "generated": generated, "target": targets}
     _check_rows(names, **columns, subjects=subjects)
-    figure, axes = _picture_grid(len(names), 3, inputs.shape[1] / inputs.shape[2], label=0.85)
-    for column, (title, images) in enumerate(columns.items()):
-        axes[0][column].set_title(title, fontsize=TEXT)
-        for row, image in enumerate(_displayed(title, images)):
-            _show(axes[row][column], image)
-    for row, (name, subject) in enumerate(zip(names, subjects, strict=True)):
-        axes[row][0].set_ylabel(
-            f"{name}\n{subject}", fontsize=TEXT, rotation=0, ha="right", va="center"
-        )
+    rows, aspect = -(-len(names) // across), inputs.shape[1] / inputs.shape[2]
+    figure, axes = _picture_grid(rows, 3 * across, aspect, label=0.85)
+    for kind, (title, images) in enumerate(columns.items()):
+        for example in range(across):
+            axes[0][3 * example + kind].set_title(title, fontsize=TEXT)
+        for i, image in enumerate(_displayed(title, images)):
+            _show(axes[i // across][3 * (i % across) + kind], image)
+    for row in range(rows):
+        of_row = slice(row * across, (row + 1) * across)
+        label = "\n".join([names[of_row][0], *subjects[of_row]])
+        axes[row][0].set_ylabel(label, fontsize=TEXT, rotation=0, ha="right", va="center")
     return figure
 
 

@@ -62,7 +62,9 @@ def unchecked():
 def every_figure() -> dict[str, Figure]:
     maps, points = attention()
     return {
-        "grid": visualize.transfer_grid(faces(0), faces(1), faces(2), NAMES, ["S1", "S2", "S3"]),
+        "grid": visualize.transfer_grid(
+            faces(0), faces(1), faces(2), NAMES, ["S1", "S2", "S3"], across=1
+        ),
         "attention": visualize.attention_maps(faces(0), faces(1), maps, points, NAMES),
         "averages": visualize.average_faces(faces(0), NAMES, [3, 4, 5]),
         "curves": visualize.curves(log_rows()),
@@ -92,7 +94,7 @@ def test_text_stays_inside():
 
 def test_grid_panels_hold_input_generated_target_of_the_row():
     columns = [faces(0), faces(1, dtype=np.uint8), faces(2)]
-    figure = visualize.transfer_grid(*columns, NAMES, ["S1", "S2", "S3"])
+    figure = visualize.transfer_grid(*columns, NAMES, ["S1", "S2", "S3"], across=1)
     assert len(figure.axes) == 9
     assert {"input", "generated", "target", "anger\nS1", "surprise\nS3"} <= texts(figure)
     for row in range(3):
@@ -103,9 +105,21 @@ def test_grid_panels_hold_input_generated_target_of_the_row():
             )
 
 
+def test_grid_with_two_examples_a_row():
+    columns = [np.concatenate([faces(i), faces(i + 3)])[:4] for i in range(3)]
+    names = ["fear", "fear", "anger", "anger"]
+    figure = visualize.transfer_grid(*columns, names, ["S1", "S2", "S3", "S4"], across=2)
+    assert len(figure.axes) == 12
+    assert {"fear\nS1\nS2", "anger\nS3\nS4"} <= texts(figure)
+    for i in range(4):
+        for kind, images in enumerate(columns):
+            panel = 6 * (i // 2) + 3 * (i % 2) + kind
+            np.testing.assert_allclose(shown(figure, panel), (images[i, ..., 0] + 1) / 2, atol=1e-6)
+
+
 def test_black_and_white_are_those_of_the_range_not_of_the_picture():
     dark, bright = np.full((1, 4, 4, 1), -0.9), np.full((1, 4, 4, 1), 0.9)
-    figure = visualize.transfer_grid(dark, bright, bright, ["fear"], ["S1"])
+    figure = visualize.transfer_grid(dark, bright, bright, ["fear"], ["S1"], across=1)
     np.testing.assert_allclose(shown(figure, 0), 0.05)
     np.testing.assert_allclose(shown(figure, 1), 0.95)
 
@@ -186,9 +200,13 @@ def test_confusion_shows_counts_shaded_by_share_of_the_row():
 def test_bad_input_is_named(unchecked):
     maps, points = attention()
     with pytest.raises(ValueError, match=r"'names': 3, 'input': 3, 'generated': 2"):
-        visualize.transfer_grid(faces(0), faces(1)[:2], faces(2), NAMES, ["S1", "S2", "S3"])
+        visualize.transfer_grid(
+            faces(0), faces(1)[:2], faces(2), NAMES, ["S1", "S2", "S3"], across=1
+        )
     with pytest.raises(ValueError, match=r"generated: float images must lie in \[-1, 1\]"):
-        visualize.transfer_grid(faces(0), faces(1) * 255, faces(2), NAMES, ["S1", "S2", "S3"])
+        visualize.transfer_grid(
+            faces(0), faces(1) * 255, faces(2), NAMES, ["S1", "S2", "S3"], across=1
+        )
     with pytest.raises(ValueError, match=r"images: float images .* nan"):
         visualize.average_faces(faces(0) * np.nan, NAMES, [1, 1, 1])
     with pytest.raises(ValueError, match="attention weights >= 0"):
