@@ -1,4 +1,4 @@
-"""From a config to the objects of a run: the only module of the package that reads a config.
+"""From a config to the objects of a run: the one reader of its numbers, networks and methods.
 
 Every key of configs/default.py is read here or in `train` and `evaluate`, by name and without
 defaults, so a missing or unused key is an error (tests/test_configs.py).
@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from ifgan_jax import sharding
 from ifgan_jax.augment import Augmentation
+from ifgan_jax.data.protocol import Expression
 from ifgan_jax.island import REDUCTIONS
 from ifgan_jax.models.classifier import INPUTS, RESNETS
 from ifgan_jax.models.discriminator import PatchGAN
@@ -48,7 +49,6 @@ def build(config: ConfigDict, steps_per_epoch: int) -> Experiment:
 
     Raises ValueError naming the key for values that no network or method has.
     """
-    _choose("method", config.method, METHODS)
     networks = build_networks(config)
     optimizers = Optimizers(
         *(build_optimizer(config.optimizers[name], steps_per_epoch) for name in Optimizers._fields)
@@ -72,6 +72,7 @@ def build(config: ConfigDict, steps_per_epoch: int) -> Experiment:
 
 def build_networks(config: ConfigDict) -> Networks:
     """G, D and E of `config`, or E alone for the baseline."""
+    _choose("method", config.method, METHODS)
     _choose("dtype", config.dtype, DTYPES)
     _choose("classifier.depth", config.classifier.depth, RESNETS)
     _choose("classifier.inputs", config.classifier.inputs, INPUTS)
@@ -94,6 +95,11 @@ def build_networks(config: ConfigDict) -> Networks:
         **{**config.generator, "widths": tuple(config.generator.widths)},
     )
     discriminator = PatchGAN(dtype=dtype, **config.discriminator)
+    if config.method == "ifgan" and config.classifier.inputs == "source":
+        raise ValueError(
+            "method ifgan with classifier.inputs 'source' would not look at the generated face: "
+            "choose 'pair' or 'generated', or method 'baseline'"
+        )
     if config.method == "baseline":
         if config.classifier.inputs != "source":
             raise ValueError(
@@ -178,12 +184,18 @@ def check_config(config: ConfigDict, num_devices: int) -> None:
             f"{jax.process_count()} processes: a run has one process with all of its devices"
         )
     for key in ("epochs", "batch_size", "checkpoint_every_epochs"):
-        if config[key] < 1:
-            raise ValueError(f"{key} {config[key]}: must be at least 1")
-    if config.evaluation.batch_size < 1:
-        raise ValueError(f"evaluation.batch_size {config.evaluation.batch_size}: at least 1")
+        _at_least(key, config[key], 1)
+    for name, optimizer in config.optimizers.items():
+        _at_least(f"optimizers.{name}.decay_every_epochs", optimizer.decay_every_epochs, 1)
     sharding.check_batch_size("batch_size", config.batch_size, num_devices)
+    check_evaluation(config, num_devices)
+
+
+def check_evaluation(config: ConfigDict, num_devices: int) -> None:
+    """Refuse what cannot be tested, naming the key."""
+    _at_least("evaluation.batch_size", config.evaluation.batch_size, 1)
     sharding.check_batch_size("evaluation.batch_size", config.evaluation.batch_size, num_devices)
+    _choose("data.num_classes", config.data.num_classes, range(2, len(Expression) + 1))
     build_networks(config)
 
 
@@ -213,6 +225,11 @@ def state_key(config: ConfigDict) -> jax.Array:
 
 def _all_finite(state: GanState) -> jax.Array:
     return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state)]).all()
+
+
+def _at_least(key: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{key} {value}: must be at least {least}")
 
 
 def _choose(key: str, value: Any, choices: Collection[Any]) -> None:

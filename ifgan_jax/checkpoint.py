@@ -124,7 +124,8 @@ class Checkpoints:
 
 
 def _advice(path: Path, error: Exception) -> str:
-    free = shutil.disk_usage(path.parent).free / 2**20
+    there = next(parent for parent in path.parents if parent.exists())
+    free = shutil.disk_usage(there).free / 2**20
     return (
         f"checkpoint {path} could not be written ({error}); {free:.0f} MiB are free there. Make "
         "room, or see to the cause, and start the same command again: it goes on from the "

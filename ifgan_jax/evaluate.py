@@ -1,7 +1,7 @@
 """A run's checkpoints on its test part: metrics.json, predictions.csv, pictures, report.html.
 
-Only G and E are used (Sec. 3). Every figure is a sum over images divided once, so batch size and
-order change nothing but rounding.
+Only G and E are used (Sec. 3). Every figure is a sum over images divided once, so batch size
+changes nothing but rounding.
 """
 
 import csv
@@ -94,12 +94,14 @@ def evaluate_run(
         raise FileNotFoundError(f"{workdir} has no checkpoint: train it first")
     template = build.abstract_state(compiled, config)
     last_state, progress = checkpoints.restore_latest(template)
+    check_data(config, parts, progress)
     selected_state, selected_step = last_state, progress["step"]
     validation_accuracy = None
     try:
-        if progress["best_step"] != selected_step:
-            selected_state, _ = checkpoints.restore(template, step=progress["best_step"])
-        selected_step, validation_accuracy = progress["best_step"], progress["best_accuracy"]
+        if best := progress["best_step"]:  # 0 before the first validation
+            if best != selected_step:
+                selected_state, _ = checkpoints.restore(template, step=best)
+            selected_step, validation_accuracy = best, progress["best_accuracy"]
     except DamagedCheckpointError as error:
         LOGGER.warning("%s; testing the last one in its place", error)
     checkpoints.close()
@@ -114,14 +116,16 @@ def evaluate_run(
         "selected_step": selected_step,
         "last_step": progress["step"],
         **recognition_metrics(prediction, of_last, test, progress["class_names"]),
-        **_provenance(workdir, config, parts),
+        **_provenance(config, parts, progress["versions"]),
     }
     if config.method == "ifgan":
         classify = partial(compiled.classify, selected_state)
         results |= generation_metrics(prediction, test, parts, classify, config)
     baseline = workdir / "baseline" / "metrics.json"  # as `make demo` trains it
     if baseline.exists():
-        results["baseline_test_accuracy"] = json.loads(baseline.read_text())["test_accuracy"]
+        beside = json.loads(baseline.read_text())
+        if all(beside[key] == results[key] for key in ("data_hash", "fold", "seed")):
+            results["baseline_test_accuracy"] = beside["test_accuracy"]
     _write_predictions(workdir, test, prediction, progress["class_names"])
     _draw(workdir, config, selected_state, parts, prediction, np.array(results["confusion"]))
     write_json(workdir / "metrics.json", results)
@@ -152,9 +156,17 @@ def recognition_metrics(
     }
 
 
-def _provenance(workdir: Path, config: ConfigDict, parts: Parts) -> dict[str, Any]:
+def check_data(config: ConfigDict, parts: Parts, progress: dict[str, Any]) -> None:
+    """ValueError unless `parts` are of the very data that the checkpoint's run began with."""
+    if progress["data_hash"] != parts.data_hash:
+        raise ValueError(
+            f"the data set {config.data.name} is not the one this run began with (SHA-256 "
+            f"{parts.data_hash[:12]}, then {progress['data_hash'][:12]}): use a new workdir"
+        )
+
+
+def _provenance(config: ConfigDict, parts: Parts, trained_by: dict[str, str]) -> dict[str, Any]:
     """What made the checkpoints: the versions that trained them, not those that test them."""
-    trained_by = json.loads((workdir / "versions.json").read_text())
     return {
         "method": config.method,
         "commit": trained_by["commit"],

@@ -76,7 +76,7 @@ def identity_variance(
     generated: Images,
     labels: Int[np.ndarray, " n"],
     subjects: Shaped[np.ndarray, " n"],
-) -> tuple[float, dict[int, float | None]]:
+) -> tuple[float | None, dict[int, float | None]]:
     """Share of the inputs' between-subject variance that remains in the generated faces.
 
     With m_es the mean image of subject s showing expression e, and M_e the mean of the m_es,
@@ -85,11 +85,11 @@ def identity_variance(
     light leave in a subject's mean counts too, in both terms alike.
 
     Returns: the total, and B_e(generated) / B_e(inputs) by label; None where fewer than two
-    subjects show the expression (it adds nothing to the total) or their inputs are all alike.
+    subjects show the expression (it adds nothing to the total) or their inputs are all alike. The
+    total is None where that holds for every expression.
 
     Raises:
-      ValueError: no faces, shapes, scales or lengths that differ, NaN or Inf, or inputs without
-        any variance between subjects.
+      ValueError: no faces, shapes, scales or lengths that differ, NaN or Inf.
     """
     _check_images(inputs=inputs, generated=generated)
     _check_lengths(inputs=inputs, generated=generated, labels=labels, subjects=subjects)
@@ -101,12 +101,7 @@ def identity_variance(
         b_generated = _between_subjects(generated[rows], subjects[rows])
         shares[int(label)] = b_generated / b_inputs if b_inputs else None
         before, after = before + b_inputs, after + b_generated
-    if not before:
-        raise ValueError(
-            "the inputs have no variance between subjects: identity_variance needs an expression "
-            "that two different subjects show"
-        )
-    return after / before, shares
+    return after / before if before else None, shares
 
 
 def _between_subjects(images: Images, subjects: Shaped[np.ndarray, " n"]) -> float:

@@ -1,5 +1,6 @@
 """The training loop: data, state, steps, validation, checkpoints; no mathematics of its own."""
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -21,10 +22,10 @@ from ifgan_jax.checkpoint import Checkpoints, restore_tree
 from ifgan_jax.data.parts import Parts
 from ifgan_jax.data.pipeline import num_batches, num_left_out, train_epoch
 from ifgan_jax.data.protocol import class_names
-from ifgan_jax.evaluate import evaluate_run, load_run_parts, predict_faces
+from ifgan_jax.evaluate import check_data, evaluate_run, load_run_parts, predict_faces
 from ifgan_jax.metrics import accuracy, confusion_matrix
 from ifgan_jax.state import GanState
-from ifgan_jax.workdir import MetricLog, check_workdir, claim, write_json
+from ifgan_jax.workdir import MetricLog, check_workdir, claim, lock, versions, write_json
 
 LOGGER = logging.getLogger(__name__)
 ADVICE = (
@@ -58,20 +59,19 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     and before the folder is taken; FloatingPointError naming term and step when a loss, a gradient
     norm or the state is not finite.
     """
-    with Interruption() as interruption:
-        mesh = sharding.make_mesh(jax.devices())
-        build.check_config(config, mesh.size)
-        check_workdir(workdir, config)
+    mesh = sharding.make_mesh(jax.devices())
+    build.check_config(config, mesh.size)
+    check_workdir(workdir, config)
+    with lock(workdir):
         checkpoints = Checkpoints(workdir / "checkpoints")
         pretrained = None if checkpoints.steps() else build.check_pretrained(config)
         parts = load_run_parts(config)
         steps_per_epoch = _steps_per_epoch(config, parts)
-        experiment = build.build(config, steps_per_epoch)
+        compiled = build.compile_steps(config, build.build(config, steps_per_epoch), mesh)
+        state, progress = _start(config, compiled, checkpoints, parts, pretrained)
         claim(workdir, config)
         _write_data_card(workdir, parts)
-        compiled = build.compile_steps(config, experiment, mesh)
-        state, progress = _start(config, compiled, checkpoints, parts, pretrained)
-        try:
+        with Interruption() as interruption, contextlib.closing(checkpoints):
             run = Run(
                 config,
                 compiled,
@@ -82,13 +82,11 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
                 workdir,
                 interruption,
             )
-            state = run.epochs(state)
-        finally:
-            checkpoints.close()
+            run.epochs(state)
         if interruption.requested:
             LOGGER.info("SIGTERM: saved at step %d; the same command goes on", progress["step"])
             return None
-    return evaluate_run(workdir, config, compiled, parts)
+        return evaluate_run(workdir, config, compiled, parts)
 
 
 def _steps_per_epoch(config: ConfigDict, parts: Parts) -> int:
@@ -119,11 +117,7 @@ def _start(
     template = build.abstract_state(compiled, config)
     if checkpoints.steps():
         state, progress = checkpoints.restore_latest(template)
-        if progress["data_hash"] != parts.data_hash:
-            raise ValueError(
-                f"the data set {config.data.name} is not the one this run began with (SHA-256 "
-                f"{parts.data_hash[:12]}, then {progress['data_hash'][:12]}): use a new workdir"
-            )
+        check_data(config, parts, progress)
         LOGGER.info("resuming at step %d", progress["step"])
         return state, progress
     state = compiled.create_state(build.state_key(config))
@@ -173,7 +167,8 @@ class Run:
             sharding.replicated(self.compiled.mesh),
         )
         log = MetricLog(self.workdir, step)
-        with tqdm(total=last_step, initial=step, unit="step", disable=None) as bar:
+        bar = tqdm(total=last_step, initial=step, unit="step", disable=None)
+        with bar, contextlib.closing(log):
             while step < last_step and not self.interruption.requested:
                 epoch, start = divmod(step, self.steps_per_epoch)
                 pending: Metrics | None = None  # of the step before, still on the device
@@ -203,7 +198,6 @@ class Run:
             if step != self.progress["step"]:
                 self._save(state, step, log)
         self.checkpoints.wait()
-        log.close()
         return state
 
     def _save(self, state: GanState, step: int, log: MetricLog) -> None:
@@ -211,7 +205,7 @@ class Run:
         if not bool(self.compiled.all_finite(state)):
             raise FloatingPointError(f"the state after step {step} is not finite: {ADVICE}")
         log.sync()
-        self.progress["step"] = step
+        self.progress |= {"step": step, "versions": versions()}
         best_step = self.progress["best_step"]
         self.checkpoints.save(state, self.progress, step=step, best_step=best_step)
 

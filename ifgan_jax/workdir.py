@@ -5,6 +5,8 @@ versions.json   what ran it last          tensorboard/    the same numbers
 history.jsonl   every start: its epochs and versions
 """
 
+import contextlib
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -12,16 +14,26 @@ import logging
 import os
 import platform
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 
 LOGGER = logging.getLogger(__name__)
 
-FREE_KEYS = ("data.data_dir", "checkpoint_every_epochs")  # change no number: free on a resume
+# They change no number (but rounding): free on a resume.
+FREE_KEYS = (
+    "data.data_dir",
+    "checkpoint_every_epochs",
+    "generator.attention_block",
+    "evaluation.batch_size",
+)
 EXTENDABLE = "epochs"  # may grow on a resume; history.jsonl records it
 
 
@@ -58,6 +70,24 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
         raise OSError(f"workdir {workdir} cannot be written: {error}") from error
     if (workdir / "config.json").exists():
         _compare(workdir, read_config(workdir), config)
+
+
+@contextlib.contextmanager
+def lock(workdir: Path) -> Iterator[None]:
+    """Hold `workdir` for this process; a process that died holds nothing.
+
+    Raises OSError when another process trains there.
+    """
+    folder = os.open(workdir, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise OSError(
+            f"workdir {workdir} is in use by another process: wait for it, or choose another folder"
+        ) from error
+    finally:
+        os.close(folder)
 
 
 def claim(workdir: Path, config: ConfigDict) -> None:
@@ -118,11 +148,14 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The source's git commit, with "+" where files were changed since; "unknown" outside git."""
+    """The source's git commit, "+" after it with changed or new files; "unknown" without git."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
+        try:
+            done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
+        except FileNotFoundError:
+            return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
     if not git("ls-files", Path(__file__).name):
@@ -134,7 +167,9 @@ def commit() -> str:
 class MetricLog:
     """metrics.jsonl and TensorBoard; opened at `step`, it forgets what was logged after it.
 
-    A resumed run thus logs every step once, in order, whenever the one before was cut off.
+    A resumed run thus logs every step once, in order, whenever the one before was cut off. Both
+    files are written here and now: a writer with a thread of its own waits for ever once its disk
+    is full. Raises OSError naming the file and the remedy when a row cannot be written.
     """
 
     def __init__(self, workdir: Path, step: int) -> None:
@@ -144,34 +179,61 @@ class MetricLog:
         partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
         partial.replace(self._path)
         self._file = self._path.open("a")
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        board = workdir / "tensorboard"
+        board.mkdir(exist_ok=True)
+        self._board = EventsWriter(str(board / "events"), f".{step}")
+        forget = SessionLog(status=SessionLog.START)  # TensorBoard drops what it has from here on
+        self._board.write_event(Event(step=step + 1, session_log=forget))
 
     def write(self, row: dict[str, int | float]) -> None:
         """Append one step's row; it holds `step`, `epoch` and named terms."""
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
-        for name, value in row.items():
-            if "/" in name:
-                self._board.add_scalar(name, value, row["step"])
+        terms = [Summary.Value(tag=k, simple_value=v) for k, v in row.items() if "/" in k]
+        event = Event(wall_time=time.time(), step=int(row["step"]), summary=Summary(value=terms))
+        with self._told():
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
+            self._board.write_event(event)
 
     def sync(self) -> None:
         """Return when every row is on disk: before a checkpoint that follows them."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._told():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._board.flush()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(
+                f"{self._path} or tensorboard beside it could not be written ({error}). Make "
+                "room, or see to the cause, and start the same command again: it goes on from "
+                "the last checkpoint"
+            ) from error
 
     def close(self) -> None:
-        """Close both files."""
-        self._file.close()
-        self._board.close()
+        """Close both files; what a full disk refused has been told by `write` or `sync`."""
+        for file in (self._file, self._board):
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 def read_metrics(workdir: Path) -> list[dict[str, int | float]]:
-    """The rows of metrics.jsonl; a line that was cut off ends the list."""
-    rows: list[dict[str, int | float]] = []
+    """The rows of metrics.jsonl, without a last line that was cut off.
+
+    Raises ValueError naming the line when another one is damaged.
+    """
     path = workdir / "metrics.jsonl"
-    for line in path.read_text().splitlines() if path.exists() else []:
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    rows: list[dict[str, int | float]] = []
+    for number, line in enumerate(lines, 1):
         try:
             rows.append(json.loads(line))
-        except ValueError:
-            break
+        except ValueError as error:
+            if number == len(lines) and not line.endswith(b"\n"):
+                break
+            raise ValueError(
+                f"{path}: line {number} is damaged ({error}): mend it, or use a new workdir"
+            ) from error
     return rows

@@ -13,7 +13,7 @@ from configs import default
 from ifgan_jax import build, sharding
 from ifgan_jax.checkpoint import Checkpoints, save_tree
 from ifgan_jax.train import Interruption, train
-from scripts.demo import run_demo
+from scripts.demo import ROWS, run_demo
 from tests import tiny, tiny_config
 
 
@@ -70,8 +70,10 @@ def test_demo_prints_its_table_and_keeps_the_numbers(tmp_path: Path):
         results
     )
     for name in demanded:
-        assert f"{results[name]:.3f}" in table
+        line = next(line for line in table.splitlines() if line.strip().startswith(ROWS[name]))
+        assert line.endswith(f" {results[name]:.3f}")
     assert table.count("γ of the") == 3
     assert str(tmp_path / "report.html") in table
-    page = (tmp_path / "report.html").read_text()
-    assert "baseline" in page.lower()
+    beside = json.loads((tmp_path / "baseline" / "metrics.json").read_text())
+    assert results["baseline_test_accuracy"] == beside["test_accuracy"]
+    assert (tmp_path / "report.html").exists()

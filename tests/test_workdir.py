@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from configs import default
+from ifgan_jax.data.host_tensorflow import tf
 from ifgan_jax.workdir import (
     MetricLog,
     check_workdir,
     claim,
+    commit,
+    lock,
     read_config,
     read_metrics,
     versions,
@@ -74,7 +77,51 @@ def test_metrics_after_the_checkpoint_are_forgotten(tmp_path: Path):
     log.sync()
     log.close()
     assert read_metrics(tmp_path) == [row(1), row(2), row(3)]
-    assert list((tmp_path / "tensorboard").iterdir())
+    assert board(tmp_path) == [(1, 1 / 7), (2, 2 / 7), (3, 3 / 7)]
+
+
+def board(workdir: Path) -> list[tuple[int, float]]:
+    """What TensorBoard would draw of train/l1: later files replace what they forget."""
+    values: dict[int, float] = {}
+    for path in sorted((workdir / "tensorboard").iterdir(), key=lambda p: p.stat().st_mtime_ns):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            if event.HasField("session_log"):
+                values = {step: value for step, value in values.items() if step < event.step}
+            for value in event.summary.value:
+                assert value.tag == "train/l1"
+                values[event.step] = value.simple_value
+    return [(step, pytest.approx(value, rel=1e-6)) for step, value in sorted(values.items())]
+
+
+def test_a_damaged_row_is_named_and_nothing_is_dropped(tmp_path: Path):
+    rows = b"".join(json.dumps(row(step)).encode() + b"\n" for step in (1, 2, 3))
+    damaged = rows.replace(b'{"step": 2', b'{"st\xffp": 2')
+    (tmp_path / "metrics.jsonl").write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"metrics\.jsonl: line 2 is damaged"):
+        MetricLog(tmp_path, 3)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == damaged
+
+
+def test_a_full_disk_under_the_metrics_is_told(tmp_path: Path):
+    log = MetricLog(tmp_path, 0)
+    log._file = Path("/dev/full").open("w")  # noqa: SIM115  (the log closes it)
+    with pytest.raises(OSError, match=r"metrics\.jsonl .*could not be written.*same command"):
+        log.write(row(1))
+    log.close()  # raises nothing more
+
+
+def test_one_process_at_a_time(tmp_path: Path):
+    message = "in use by another process"
+    with lock(tmp_path), pytest.raises(OSError, match=message), lock(tmp_path):
+        pass
+    with lock(tmp_path):
+        assert not list(tmp_path.iterdir())
+
+
+def test_without_git(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", "")
+    assert commit() == "unknown"
 
 
 def test_json_is_replaced_whole(tmp_path: Path):

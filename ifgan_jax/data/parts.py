@@ -55,6 +55,11 @@ def load_parts(
         part: faces.select(known & np.isin(faces.subjects, subjects))
         for part, subjects in split._asdict().items()
     }
+    if empty := [part for part, of_part in parts.items() if not len(of_part)]:
+        raise ValueError(
+            f"{name}, fold {fold} of {num_folds}: no image of the first {num_classes} expressions "
+            f"in {', '.join(empty)}; choose another data.fold or fewer data.num_folds"
+        )
     audit(parts)
     return Parts(
         **parts, averages=average_faces(parts["train"], num_classes), data_hash=faces.hash()
