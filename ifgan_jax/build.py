@@ -76,6 +76,8 @@ def build_networks(config: ConfigDict) -> Networks:
     _choose("dtype", config.dtype, DTYPES)
     _choose("classifier.depth", config.classifier.depth, RESNETS)
     _choose("classifier.inputs", config.classifier.inputs, INPUTS)
+    _at_least("data.crop", config.data.crop, 1)
+    _at_least("generator.attention_reduction", config.generator.attention_reduction, 1)
     _choose("loss.island_reduction", config.loss.island_reduction, REDUCTIONS)
     if config.data.crop > config.data.image_size:
         raise ValueError(
@@ -187,6 +189,7 @@ def check_config(config: ConfigDict, num_devices: int) -> None:
         _at_least(key, config[key], 1)
     for name, optimizer in config.optimizers.items():
         _at_least(f"optimizers.{name}.decay_every_epochs", optimizer.decay_every_epochs, 1)
+    _at_least("seed", config.seed, 0)
     sharding.check_batch_size("batch_size", config.batch_size, num_devices)
     check_evaluation(config, num_devices)
 

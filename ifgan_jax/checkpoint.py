@@ -1,7 +1,7 @@
 """Checkpoints of a run: orbax, written in the background, verified by a manifest when read.
 
     checkpoints/00000120/state/…        the GanState, as orbax writes arrays
-    checkpoints/00000120/metadata/…     JSON: position in the data, validation, config, classes
+    checkpoints/00000120/metadata/…     JSON: step, validation, classes, data hash, versions
     checkpoints/00000120/manifest.json  size and SHA-256 of every file, written last
 
 A folder without a manifest is a save that was cut short; one whose files differ from theirs is
@@ -74,6 +74,12 @@ class Checkpoints:
         """Steps of the completely written checkpoints, oldest first."""
         folders = (path.parent.name for path in self.directory.glob(f"*/{MANIFEST}"))
         return sorted(int(name) for name in folders if STEP.fullmatch(name))
+
+    def unfinished(self) -> list[Path]:
+        """Folders without a manifest: saves that were cut short, or copies that lack it."""
+        found = self.directory.iterdir() if self.directory.exists() else iter(())
+        kept = (path for path in found if STEP.fullmatch(path.name))
+        return sorted(path for path in kept if not (path / MANIFEST).exists())
 
     def restore(self, template: Tree, *, step: int) -> tuple[Tree, dict[str, Any]]:
         """State and metadata of checkpoint `step`, placed as `template`'s leaves are.

@@ -299,6 +299,7 @@ def _draw(
                 maps,
                 np.repeat(points, len(maps), 0).astype(np.float32),
                 [row_names[i] for i in firsts],
+                list(QUERY_POINTS),
             )
     for name, figure in figures.items():
         (pictures / f"{name}.png").write_bytes(visualize.png_bytes(figure))

@@ -61,8 +61,9 @@ PICTURES = (
     (
         "transfer_grid",
         "Expression transfer",
-        "Each row: the input, the face that G makes of it, and the target, the average face of "
-        "that expression (as Fig. 5). The subjects were never seen in training. Good: the "
+        "Each row, for two people one after the other: the input, the face that G makes of it, and "
+        "the target, the average face of that expression (as Fig. 5). The subjects, named at the "
+        "left in the same order, were never seen in training. Good: the "
         "generated face shows the input's expression and nothing of the person, so that two "
         "subjects of one expression give the same face.",
     ),
@@ -72,7 +73,8 @@ PICTURES = (
         "The decoder's self-attention (as Fig. 6). Coloured marks on the generated face are three "
         "query points; the map framed in the same colour is bright where that point looks, each "
         "from 0 to its own maximum. Good: distant regions that move together in the expression "
-        "light up, not only the point's surroundings.",
+        "light up, not only the point's surroundings. Maps that are alike whatever the point mean "
+        "an attention that gathers one global summary.",
     ),
     (
         "average_faces",

@@ -115,6 +115,8 @@ def _start(
 ) -> tuple[GanState, dict[str, Any]]:
     """The last whole checkpoint and its metadata, or a fresh state and position 0."""
     template = build.abstract_state(compiled, config)
+    for folder in checkpoints.unfinished():
+        LOGGER.warning("%s was cut short (it has no manifest); passed over", folder)
     if checkpoints.steps():
         state, progress = checkpoints.restore_latest(template)
         check_data(config, parts, progress)
@@ -157,6 +159,7 @@ class Run:
     progress: dict[str, Any]
     workdir: Path
     interruption: Interruption
+    versions: dict[str, str] = dataclasses.field(default_factory=versions)  # as it started
 
     def epochs(self, state: GanState) -> GanState:
         """All epochs that are left; after SIGTERM the step under way is the last."""
@@ -205,7 +208,7 @@ class Run:
         if not bool(self.compiled.all_finite(state)):
             raise FloatingPointError(f"the state after step {step} is not finite: {ADVICE}")
         log.sync()
-        self.progress |= {"step": step, "versions": versions()}
+        self.progress |= {"step": step, "versions": self.versions}
         best_step = self.progress["best_step"]
         self.checkpoints.save(state, self.progress, step=step, best_step=best_step)
 

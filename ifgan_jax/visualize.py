@@ -74,6 +74,7 @@ def attention_maps(
     maps: Float[np.ndarray, "n 3 a b"],
     points: Float[np.ndarray, "n 3 2"],
     names: Sequence[str],
+    queries: Sequence[str],
 ) -> Figure:
     """As Fig. 6: a row an example with input, generated face and the maps of three query points.
 
@@ -85,6 +86,7 @@ def attention_maps(
       maps: rows of the attention matrix, weights >= 0 over a × b positions that cover the image.
       points: (row, column) of each query, in pixels of the generated face.
       names: what stands left of each row.
+      queries: the three points' names, over their maps.
     Raises:
       ValueError: numbers of rows differ, images out of range, negative or non-finite weights.
     """
@@ -94,7 +96,7 @@ def attention_maps(
     height, width = generated.shape[1:3]
     figure, axes = _picture_grid(len(names), 5, height / width, label=0.25)
     inputs, faces = _displayed("images", images), _displayed("generated", generated)
-    titles = ("input", "generated", *(f"query {i}" for i in (1, 2, 3)))
+    titles = ("input", "generated", *queries)
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=TEXT)
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)  # the map's cells on the face's pixels

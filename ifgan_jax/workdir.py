@@ -50,7 +50,7 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
 
 
 def config_hash(config: ConfigDict) -> str:
-    """SHA-256 (first 12 hex digits) of the keys that decide a run's numbers."""
+    """SHA-256 (first 12 hex digits) of the keys that decide a step's numbers: not of `epochs`."""
     keys = {k: v for k, v in flatten(config).items() if k not in (*FREE_KEYS, EXTENDABLE)}
     return hashlib.sha256(json.dumps(keys, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -107,7 +107,10 @@ def read_config(workdir: Path) -> ConfigDict:
     path = workdir / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{workdir} is no run's folder: it has no config.json")
-    return ConfigDict(json.loads(path.read_text())).lock()
+    try:
+        return ConfigDict(json.loads(path.read_text())).lock()
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): mend it, or use a new workdir") from error
 
 
 def _compare(workdir: Path, owner: ConfigDict, config: ConfigDict) -> None:

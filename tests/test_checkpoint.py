@@ -125,6 +125,14 @@ def test_a_save_without_its_manifest_does_not_exist(tmp_path: Path):
     assert checkpoints.steps() == [1, 2]
 
 
+def test_a_save_without_its_manifest_is_told(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.unfinished() == []
+    (tmp_path / "00000003").mkdir()
+    assert checkpoints.unfinished() == [tmp_path / "00000003"]
+    checkpoints.close()
+
+
 def test_the_manifest_lists_every_file(tmp_path: Path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "file").write_bytes(b"abc")

@@ -107,6 +107,8 @@ def test_a_perfect_generator_and_its_readers(tested):
     assert reads_generated["transfer_accuracy"] == 1
     assert reads_generated["identity_variance"] == 0
     assert reads_generated["ssim"] == pytest.approx(1, abs=1e-5)
+    off = figures(parts, perfect + np.float32(0.02), lambda source, face: by_nearest(face))
+    assert off["psnr"] == pytest.approx(40, abs=1e-3)  # 0.01 of the range everywhere
     assert reads_generated["accuracy_wrong_average"] == 1  # only the source half was replaced
     assert reads_generated["accuracy_generated_shuffled"] < 0.7
     reads_source = figures(parts, perfect, lambda source, face: by_nearest(np.asarray(source)))

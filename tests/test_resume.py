@@ -201,6 +201,9 @@ def test_full_disk_at_a_checkpoint(small_disk: Path):
 BAD_INPUT = [
     ({"batch_size": 17}, "batch_size 17 .* 16 and 24"),
     ({"batch_size": 128}, "larger than the training part"),
+    ({"seed": -1}, "seed -1: must be at least 0"),
+    ({"data.crop": 0}, r"data\.crop 0: must be"),
+    ({"data.name": "fake_faces/a"}, "fake_faces/a: write fake_faces/SIZE_SUBJECTS"),
     ({"epochs": 0}, "epochs 0: must be at least 1"),
     ({"optimizers.generator.decay_every_epochs": 0}, "decay_every_epochs 0: must be at least 1"),
     ({"data.num_classes": 8}, r"data\.num_classes 8: choose one of 2, 3"),

@@ -13,6 +13,8 @@ from ifgan_jax import visualize
 
 NAMES = ["anger", "happiness", "surprise"]
 
+QUERIES = ["eye", "lip", "cheek"]
+
 
 def faces(seed: int, n: int = 3, dtype: type = np.float32) -> np.ndarray:
     images = np.random.default_rng(seed).uniform(-1, 1, (n, 12, 10, 1))
@@ -65,7 +67,7 @@ def every_figure() -> dict[str, Figure]:
         "grid": visualize.transfer_grid(
             faces(0), faces(1), faces(2), NAMES, ["S1", "S2", "S3"], across=1
         ),
-        "attention": visualize.attention_maps(faces(0), faces(1), maps, points, NAMES),
+        "attention": visualize.attention_maps(faces(0), faces(1), maps, points, NAMES, QUERIES),
         "averages": visualize.average_faces(faces(0), NAMES, [3, 4, 5]),
         "curves": visualize.curves(log_rows()),
         "confusion": visualize.confusion_figure(np.arange(9).reshape(3, 3), NAMES),
@@ -132,9 +134,9 @@ def test_colour_images_keep_their_channels():
 
 def test_attention_marks_each_query_at_its_pixel():
     maps, points = attention()
-    figure = visualize.attention_maps(faces(0), faces(1), maps, points, NAMES)
+    figure = visualize.attention_maps(faces(0), faces(1), maps, points, NAMES, QUERIES)
     assert len(figure.axes) == 15
-    assert {"input", "generated", "query 1", "query 2", "query 3", *NAMES} <= texts(figure)
+    assert {"input", "generated", *QUERIES, *NAMES} <= texts(figure)
     marked = [line.get_xydata()[0].tolist() for line in figure.axes[6].lines]
     assert marked == [[2, 1], [5, 9], [8, 5]]  # (x, y) of the rows (row, column)
     colours = [line.get_color() for line in figure.axes[6].lines]
@@ -151,7 +153,8 @@ def test_pictures_differ_when_their_data_differ():
     maps, points = attention()
     others, _ = attention(8)
     one, two = (
-        visualize.attention_maps(faces(0), faces(1), m, points, NAMES) for m in (maps, others)
+        visualize.attention_maps(faces(0), faces(1), m, points, NAMES, QUERIES)
+        for m in (maps, others)
     )
     assert np.abs(png(one) - png(two)).max() > 0.1
     one, two = (visualize.average_faces(faces(k), NAMES, [1, 1, 1]) for k in (0, 1))
@@ -210,7 +213,7 @@ def test_bad_input_is_named(unchecked):
     with pytest.raises(ValueError, match=r"images: float images .* nan"):
         visualize.average_faces(faces(0) * np.nan, NAMES, [1, 1, 1])
     with pytest.raises(ValueError, match="attention weights >= 0"):
-        visualize.attention_maps(faces(0), faces(1), maps - 0.1, points, NAMES)
+        visualize.attention_maps(faces(0), faces(1), maps - 0.1, points, NAMES, QUERIES)
     with pytest.raises(ValueError, match="no rows"):
         visualize.average_faces(faces(0)[:0], [], [])
     with pytest.raises(ValueError, match=r"'names': 2, 'matrix': 3"):

@@ -58,6 +58,9 @@ def test_check_says_why_it_cannot_write(tmp_path: Path):
 def test_no_run(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="is no run's folder"):
         read_config(tmp_path)
+    (tmp_path / "config.json").write_text("{ half a")
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
+        read_config(tmp_path)
 
 
 def row(step: int) -> dict[str, int | float]:

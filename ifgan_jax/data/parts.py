@@ -1,5 +1,6 @@
 """The three parts of a cross-validation run, audited, and the averages of the training part."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +40,9 @@ def load_parts(
     for another image size or overlapping parts, and what `load_faces` raises.
     """
     if name.startswith(f"{FAKE}/"):
-        size, subjects = (int(number) for number in name.removeprefix(f"{FAKE}/").split("_"))
+        if not (numbers := re.fullmatch(r"(\d+)_(\d+)", name.removeprefix(f"{FAKE}/"))):
+            raise ValueError(f"data.name {name}: write {FAKE}/SIZE_SUBJECTS, such as {FAKE}/72_20")
+        size, subjects = map(int, numbers.groups())
         faces = fake_faces(num_classes * subjects, size, subjects, seed=0, num_classes=num_classes)
     else:
         faces = load_faces(data_dir, name)
