@@ -187,8 +187,9 @@ def check_config(config: ConfigDict, num_devices: int) -> None:
         )
     for key in ("epochs", "batch_size", "checkpoint_every_epochs"):
         _at_least(key, config[key], 1)
-    for name, optimizer in config.optimizers.items():
-        _at_least(f"optimizers.{name}.decay_every_epochs", optimizer.decay_every_epochs, 1)
+    for name in Optimizers._fields:
+        key = "decay_every_epochs"
+        _at_least(f"optimizers.{name}.{key}", config.optimizers[name][key], 1)
     _at_least("seed", config.seed, 0)
     sharding.check_batch_size("batch_size", config.batch_size, num_devices)
     check_evaluation(config, num_devices)

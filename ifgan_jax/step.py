@@ -302,7 +302,7 @@ def _augmented(key: PRNGKey, state: GanState, batch: Batch, augmentation: Augmen
 
 
 def _accuracy(logits: Logits, label: Labels) -> Float[Array, ""]:
-    return (logits.argmax(-1) == label).mean()
+    return (logits.argmax(-1) == label).mean(dtype=logits.dtype)
 
 
 def _watch(state: GanState, objective: Objective) -> Metrics:

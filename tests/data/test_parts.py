@@ -1,0 +1,74 @@
+"""The parts of a run: cut by subject before classes are left out, averages of the training part."""
+
+import numpy as np
+import pytest
+
+from ifgan_jax.data.parts import Parts, load_parts
+from ifgan_jax.data.pipeline import fake_faces
+
+SIZE, SUBJECTS, FOLDS = 12, 10, 5
+
+
+def load(**changes) -> Parts:
+    arguments = {
+        "name": f"fake_faces/{SIZE}_{SUBJECTS}",
+        "data_dir": "",
+        "num_classes": 6,
+        "image_size": SIZE,
+        "channels": 1,
+        "num_folds": FOLDS,
+        "fold": 1,
+    }
+    return load_parts(**(arguments | changes))
+
+
+def test_averages_are_of_the_training_part_alone():
+    parts = load()
+    for label, average in enumerate(parts.averages.images):
+        images = parts.train.images[parts.train.labels == label]
+        np.testing.assert_allclose(average, images.mean(0, dtype=np.float64), rtol=1e-6)
+    assert parts.averages.counts.tolist() == [6] * 6  # 6 of the 10 subjects
+
+
+def test_parts_are_the_folds_of_all_subjects():
+    """Fold 1 of 5 tests every fifth subject from the second on, fold 2 validates."""
+    parts = load()
+    ids = [f"fake{i:04d}" for i in range(SUBJECTS)]
+    assert sorted(set(parts.test.subjects)) == ids[1::5]
+    assert sorted(set(parts.validation.subjects)) == ids[2::5]
+    assert sorted(set(parts.train.subjects)) == sorted(ids[0::5] + ids[3::5] + ids[4::5])
+
+
+def test_a_class_left_out_leaves_the_folds(monkeypatch: pytest.MonkeyPatch):
+    """Seven expressions on disk, six in use: the same people in each part, the same data hash."""
+    seven = fake_faces(7 * SUBJECTS, SIZE, SUBJECTS, seed=0)
+    monkeypatch.setattr("ifgan_jax.data.parts.load_faces", lambda data_dir, name: seven)
+    parts = load(name="on_disk")
+    assert parts.data_hash == seven.hash()
+    for part, of_seven in zip(parts[:3], load(name="on_disk", num_classes=7)[:3], strict=True):
+        assert set(part.labels) == set(range(6))
+        assert set(part.subjects) == set(of_seven.subjects)
+        assert len(of_seven) == len(part) + len(set(part.subjects))
+
+
+def test_an_empty_part_is_named(monkeypatch: pytest.MonkeyPatch):
+    faces = fake_faces(6 * SUBJECTS, SIZE, SUBJECTS, seed=0, num_classes=6)
+    known = np.isin(faces.subjects, [f"fake{i:04d}" for i in (1, 6)])  # fold 1's test subjects
+    faces.labels[known] = 6
+    monkeypatch.setattr("ifgan_jax.data.parts.load_faces", lambda data_dir, name: faces)
+    with pytest.raises(ValueError, match="no image of the first 6 expressions in test;"):
+        load(name="on_disk")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_size": 16}, "12×12×1, the config says data.image_size 16"),
+        ({"channels": 3}, "data.channels 3"),
+        ({"fold": 5}, "fold=5 is out of range"),
+        ({"name": "fake_faces/12"}, "write fake_faces/SIZE_SUBJECTS"),
+    ],
+)
+def test_what_does_not_fit_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        load(**changes)
