@@ -1,0 +1,95 @@
+"""Decoding: pictures by Pillow, videos by PyAV (extra `align`); gray uint8, 0 black, 255 white."""
+
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from ifgan_jax.data.vendor.example import Example
+from ifgan_jax.data.vendor.tree import LayoutError, Tree
+
+Picture = UInt8[np.ndarray, "h w"]
+
+VIDEOS = (".avi", ".mpg", ".mpeg", ".mp4", ".mov", ".mkv")
+UPRIGHT_HEIGHT = 480  # MMI's other recordings (720 x 576) lie on their side
+
+
+class UnreadablePictureError(LayoutError):
+    """A file that is no picture or video, or a frame that cannot be decoded."""
+
+
+def read_pictures(
+    tree: Tree, examples: Sequence[Example]
+) -> Iterator[tuple[Example, Picture | UnreadablePictureError]]:
+    """Each example with its whole picture, in order, or with the error that says why not.
+
+    Examples of one video that stand together are decoded in one pass.
+    """
+    for file, group in itertools.groupby(examples, key=lambda example: example.file):
+        wanted = list(group)
+        try:
+            if PurePath(file).suffix.lower() in VIDEOS:
+                frames = _frames(tree, file, {example.frame for example in wanted})
+                pictures = [frames[example.frame] for example in wanted]
+            else:
+                pictures = [decode(tree.read(file), str(tree.root / file))] * len(wanted)
+        except LayoutError as error:
+            yield from ((example, UnreadablePictureError(str(error))) for example in wanted)
+        else:
+            yield from zip(wanted, pictures, strict=True)
+
+
+def decode(content: bytes, name: str) -> Picture:
+    """A picture file's content in gray, turned as its EXIF says; `name` is for the error."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("L"))
+    except Exception as error:  # Pillow's plugins raise whatever they meet
+        raise UnreadablePictureError(f"{name}: no readable picture ({error})") from error
+
+
+def count_frames(tree: Tree, file: str) -> int:
+    """Frames of a video, counted by their packets, without decoding."""
+    with _open_video(tree, file) as container:
+        try:
+            return sum(1 for packet in container.demux(video=0) if packet.size)
+        except Exception as error:
+            raise UnreadablePictureError(f"{tree.root / file}: damaged video ({error})") from error
+
+
+def _frames(tree: Tree, file: str, numbers: set[int]) -> dict[int, Picture]:
+    """The frames of these numbers, upright."""
+    frames: dict[int, Picture] = {}
+    with _open_video(tree, file) as container:
+        try:
+            for number, frame in enumerate(container.decode(video=0)):
+                if number in numbers:
+                    picture = frame.to_ndarray(format="gray")
+                    lying = picture.shape[0] != UPRIGHT_HEIGHT
+                    frames[number] = np.rot90(picture, -1) if lying else picture  # clockwise
+                if len(frames) == len(numbers):
+                    break
+        except Exception as error:
+            raise UnreadablePictureError(f"{tree.root / file}: damaged video ({error})") from error
+    if missing := sorted(numbers - frames.keys()):
+        raise UnreadablePictureError(f"{tree.root / file}: has no frame {missing[0]}")
+    return frames
+
+
+def _open_video(tree: Tree, file: str) -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise LayoutError("videos need PyAV: pip install 'ifgan_jax[align]'") from error
+    try:
+        container = av.open(io.BytesIO(tree.read(file)))
+    except av.FFmpegError as error:
+        raise UnreadablePictureError(f"{tree.root / file}: no readable video ({error})") from error
+    if not container.streams.video:
+        raise UnreadablePictureError(f"{tree.root / file}: has no video stream")
+    return container
