@@ -46,6 +46,10 @@ def get_config() -> ConfigDict:
     config.data.channels = 1  # open (a): gray, by Fig. 3
     config.data.num_folds = 10  # subject-disjoint
     config.data.fold = 0  # open (o): test part; the next one validates, the rest train
+    config.data.additional = ()  # open (y): data sets whose training parts are added
+    config.data.averages_from = ()  # open (n): posed sets; () is the training part's posed images
+    config.data.validation_fraction = 0.1  # open (o): RAF-DB; of its training part, by class
+    config.data.strict_audit = False  # near-duplicates, and repeats in an owner's parts: errors
 
     config.augmentation = ConfigDict()
     config.augmentation.max_rotation = 5.0  # degrees, uniform in ±; open (t)

@@ -60,6 +60,10 @@ def load_run_parts(config: ConfigDict) -> Parts:
         channels=data.channels,
         num_folds=data.num_folds,
         fold=data.fold,
+        additional=data.additional,
+        averages_from=data.averages_from,
+        validation_fraction=data.validation_fraction,
+        strict=data.strict_audit,
     )
 
 
@@ -172,6 +176,7 @@ def _provenance(config: ConfigDict, parts: Parts, trained_by: dict[str, str]) ->
         "commit": trained_by["commit"],
         "config_hash": config_hash(config),
         "data_hash": parts.data_hash,
+        "folds_hash": parts.folds_hash,
         "averages_hash": parts.averages.hash,
         "fold": config.data.fold,
         "seed": config.seed,

@@ -5,7 +5,6 @@ reads "not run". The page asks nothing of the network, follows the reader's ligh
 fits a phone. Every text is escaped. No jax array, figure or model is touched here.
 """
 
-import base64
 import html
 import json
 import math
@@ -14,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ifgan_jax import page
 from ifgan_jax.workdir import read_metrics
 
 NOT_RUN = '<span class="none">not run</span>'
@@ -95,61 +95,7 @@ PICTURES = (
     ),
 )
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1a1c1f; --soft: #5d646d; --page: #fdfdfc; --line: #dcdfe3;
-  --panel: #f3f4f6; --bar: #0072b2; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ea; --soft: #a2a9b2; --page: #16181b;
-  --line: #34383e; --panel: #1f2226; --bar: #56b4e9; } figure img { filter: brightness(.9); } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.2rem 1rem 3rem; max-width: 62rem; background: var(--page);
-  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.5rem; line-height: 1.25; margin: .4rem 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; padding-top: .5rem;
-  border-top: 1px solid var(--line); }
-h3 { font-size: 1rem; margin: 0 0 .4rem; }
-.lead { font-size: 1.1rem; margin: 0; }
-.soft, .none, figcaption { color: var(--soft); }
-.none { font-style: italic; }
-table { border-collapse: collapse; width: 100%; max-width: 40rem; }
-th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0;
-  border-bottom: 1px solid var(--line); font-weight: 400; }
-thead th { color: var(--soft); font-size: .85rem; }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.strong th, .strong .number { font-weight: 650; }
-.note { display: block; color: var(--soft); font-size: .85rem; font-weight: 400; }
-code, pre { font: .85rem/1.45 ui-monospace, monospace; overflow-wrap: anywhere; }
-pre { background: var(--panel); padding: .8rem; overflow-x: auto; border-radius: .4rem;
-  white-space: pre-wrap; }
-.bar { width: 40%; }
-.bar i { display: block; height: .7rem; margin-top: .4rem; background: var(--bar); }
-figure { margin: 0; }
-figure img { display: block; width: 100%; background: #fff; padding: .4rem; border-radius: .4rem;
-  border: 1px solid var(--line); }
-figcaption { font-size: .9rem; margin: .4rem 0 1.6rem; }
-.columns { columns: 2 22rem; column-gap: 2rem; }
-.columns > figure { break-inside: avoid; }
-summary { cursor: pointer; padding: .3rem 0; }
-"""
-
-PAGE = string.Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<link rel="icon" href="data:,">
-<title>$title</title>
-<style>$style</style>
-</head>
-<body>
-<header>
-<p class="soft">IF-GAN: identity-free facial expression recognition</p>
-<h1>$title</h1>
-<p class="lead">$lead</p>
-</header>
-<main>
-<h2>Results</h2>
+BODY = string.Template("""<h2>Results</h2>
 $headlines
 <h2>What was run</h2>
 $facts
@@ -163,9 +109,6 @@ $pictures
 <details><summary>Every term of the last epoch</summary>$last_epoch</details>
 <details><summary>Config</summary>$config</details>
 <details><summary>All numbers of metrics.json</summary>$metrics</details>
-</main>
-</body>
-</html>
 """)
 
 FIGURE = string.Template("""<figure>
@@ -185,10 +128,7 @@ def write_report(workdir: Path) -> Path:
     if not workdir.is_dir():
         raise FileNotFoundError(f"no run in {workdir}: there is no such folder")
     metrics, config = _read_json(workdir / "metrics.json"), _read_json(workdir / "config.json")
-    page = PAGE.substitute(
-        title=html.escape(f"Run {workdir.resolve().name}"),
-        style=STYLE,
-        lead=_lead(metrics),
+    body = BODY.substitute(
         headlines=_headline_table(metrics),
         facts=_fact_table(metrics),
         recall=_recall_table(metrics),
@@ -198,7 +138,8 @@ def write_report(workdir: Path) -> Path:
         metrics=_json_block(metrics),
     )
     path = workdir / "report.html"
-    path.write_text(page, encoding="utf-8")
+    name = f"Run {workdir.resolve().name}"
+    path.write_text(page.document(name, _lead(metrics), body), encoding="utf-8")
     return path
 
 
@@ -259,12 +200,9 @@ def _figures(folder: Path) -> Iterable[str]:
     for name in [*known, *others]:
         heading, caption = known.get(name, (name, ""))
         path = folder / f"{name}.png"
+        image = f"<p>{NOT_RUN}</p>"
         if path.exists():
-            data = base64.b64encode(path.read_bytes()).decode("ascii")
-            alt = html.escape(heading)
-            image = f'<img alt="{alt}" src="data:image/png;base64,{data}">'
-        else:
-            image = f"<p>{NOT_RUN}</p>"
+            image = page.picture(path.read_bytes(), heading)
         yield FIGURE.substitute(
             heading=html.escape(heading), image=image, caption=html.escape(caption)
         )
@@ -294,10 +232,7 @@ def _last_epoch_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[str]) -> str:
-    css = dict.fromkeys(("value", "images", "recall", "training", "validation"), "number")
-    cells = "".join(f'<th scope="col" class="{css.get(h, "")}">{h}</th>' for h in header)
-    head = f"<thead><tr>{cells}</tr></thead>" if header else ""
-    return f"<table>{head}<tbody>\n" + "\n".join(rows) + "\n</tbody></table>"
+    return page.table(header, rows, ("value", "images", "recall", "training", "validation"))
 
 
 def _text(value: Any) -> str:

@@ -19,6 +19,7 @@ from ifgan_jax import build, sharding
 from ifgan_jax.arrays import Batch, Metrics
 from ifgan_jax.augment import prepare
 from ifgan_jax.checkpoint import Checkpoints, restore_tree
+from ifgan_jax.data.audit import SHOWN
 from ifgan_jax.data.parts import Parts
 from ifgan_jax.data.pipeline import num_batches, num_left_out, train_epoch
 from ifgan_jax.data.protocol import class_names
@@ -90,7 +91,11 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
 
 
 def _steps_per_epoch(config: ConfigDict, parts: Parts) -> int:
-    """Full batches an epoch; says what is left out, refuses an epoch without any."""
+    """Full batches an epoch; says what is odd and left out, refuses an epoch without any."""
+    for remark in parts.remarks[:SHOWN]:
+        LOGGER.warning("audit: %s", remark)
+    if len(parts.remarks) > SHOWN:
+        LOGGER.warning("audit: … and %d more, in folds.json", len(parts.remarks) - SHOWN)
     steps = num_batches(len(parts.train), config.batch_size, keep_tail=False)
     if not steps:
         raise ValueError(
@@ -131,6 +136,7 @@ def _start(
         "best_accuracy": -1.0,
         "class_names": class_names(config.data.num_classes),
         "data_hash": parts.data_hash,
+        "folds_hash": parts.folds_hash,
     }
 
 
@@ -186,13 +192,12 @@ class Run:
                         break
                 assert pending is not None
                 ended = step == (epoch + 1) * self.steps_per_epoch
-                validation = {"validation/accuracy": self._validate(state)} if ended else {}
+                reached = self._validate(state) if ended else None
+                validation = {} if reached is None else {"validation/accuracy": reached}
                 row = _log_step(log, bar, step, epoch, pending, validation)
-                best = ended and validation["validation/accuracy"] >= self.progress["best_accuracy"]
+                best = reached is not None and reached >= self.progress["best_accuracy"]
                 if best:  # of equals the later, better trained one
-                    self.progress.update(
-                        best_accuracy=validation["validation/accuracy"], best_step=step
-                    )
+                    self.progress.update(best_accuracy=reached, best_step=step)
                 if ended:
                     _tell_epoch(epoch, config.epochs, bar, row)
                 due = (epoch + 1) % config.checkpoint_every_epochs == 0 or step == last_step
@@ -230,8 +235,13 @@ class Run:
         if ready is not None:
             yield ready
 
-    def _validate(self, state: GanState) -> float:
-        """Accuracy on the validation part, the only figure that selects a checkpoint."""
+    def _validate(self, state: GanState) -> float | None:
+        """Accuracy on the validation part, the only figure that selects a checkpoint.
+
+        None without such a part (RAF-DB, all of whose training part trains): the last is tested.
+        """
+        if not len(self.parts.validation):
+            return None
         faces, size = self.parts.validation, self.config.data.num_classes
         batch_size = self.config.evaluation.batch_size
         confusion = np.zeros((size, size), np.int64)
@@ -285,6 +295,11 @@ def _write_data_card(workdir: Path, parts: Parts) -> None:
         for name in ("train", "validation", "test")
     }
     names = class_names(len(parts.averages.images))
-    facts = {"class_names": names, "averages_hash": parts.averages.hash}
+    facts = {
+        "class_names": names,
+        "averages_hash": parts.averages.hash,
+        "folds_hash": parts.folds_hash,
+        "audit": parts.remarks,
+    }
     write_json(workdir / "folds.json", subjects | facts)
     parts.averages.save(workdir / "averages.npz")

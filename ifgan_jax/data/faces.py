@@ -1,19 +1,25 @@
 """The in-memory data set: images with labels, subjects and frames, and how it is read.
 
 Images are uint8 gray with a channel axis (n, h, w, 1), 0 black to 255 white. TensorFlow is imported
-only while a set is prepared or read, inside `load_faces`.
+only while a set is prepared or read, inside `load_prepared`.
 """
 
 import dataclasses
 import hashlib
 import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32, UInt8
 
 from ifgan_jax.data.protocol import Expression
+from ifgan_jax.data.records import read_records
 
 SYNTHETIC = "synthetic_faces"
+POSED = ("bu3dfe", "ck_plus", "mmi")  # subjects are named, and folds cut from them
+RAF_DB = "raf_db"  # the owner's training and test part, nobody named
+VENDORS = (*POSED, RAF_DB)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,7 +29,7 @@ class Faces:
     Attributes:
       images: 0 to 255.
       labels: values of `Expression`.
-      subjects: who; examples of one subject never part at a fold's border.
+      subjects: who; examples of one subject never part at a fold's border; "" is not known.
       sequences: which recording of the subject; frames: its frame number.
       intensities: how strong the expression is, 0 neutral to 1 full.
 
@@ -89,34 +95,74 @@ class Faces:
         return digest.hexdigest()
 
 
-def load_faces(data_dir: str | pathlib.Path, name: str, processes: int | None = None) -> Faces:
-    """Reads a data set into memory; renders it first if it is missing.
+class Prepared(NamedTuple):
+    """A data set as it lies on disk.
+
+    splits: "faces" alone, or the owner's own "train" and "test". subjects: sorted ids that folds
+    are cut from, those without an image included; empty where the owner names none (RAF-DB).
+    """
+
+    splits: dict[str, Faces]
+    subjects: list[str]
+
+
+def load_prepared(
+    data_dir: str | pathlib.Path, name: str, processes: int | None = None
+) -> Prepared:
+    """Reads a data set into memory; renders it first if it is `synthetic_faces` and missing.
 
     Args:
       data_dir: folder of all prepared sets.
-      name: "synthetic_faces/" and a builder config, see `synthetic_faces.config_name`.
+      name: "synthetic_faces/" and a builder config, see `synthetic_faces.config_name`; or
+        "bu3dfe", "ck_plus", "mmi", "raf_db", alone or with a config such as "/72_given".
       processes: renderers at work; None: one for each core this process may use.
 
     Raises:
-      FileNotFoundError: a data set that is not ours to render.
-      ValueError: the config's name is unknown, a record is damaged, or an example is out of range.
+      FileNotFoundError: a data set of the paper that is not prepared; names the command.
+      ValueError: the name is unknown, a record is damaged, or an example is out of range.
     """
     set_name, _, config = name.partition("/")
-    if set_name != SYNTHETIC:
+    if set_name == SYNTHETIC:
+        from ifgan_jax.data import synthetic_faces  # TensorFlow: only when a set is read
+
+        faces = _stack(synthetic_faces.read(synthetic_faces.prepare(data_dir, config, processes)))
+        return Prepared({"faces": faces}, sorted(set(faces.subjects.tolist())))
+    if set_name not in VENDORS:
+        raise ValueError(
+            f"data set {name!r} is unknown: choose one of {', '.join(VENDORS)}, or "
+            f"{SYNTHETIC}/<config>, which is rendered here, such as synthetic_faces/72_200"
+        )
+    from ifgan_jax.data import builder as vendor
+
+    builder = vendor.open_builder(data_dir, name)
+    if not builder.info.splits:
         raise FileNotFoundError(
             f"data set {name!r} is not prepared in {data_dir}: its images must be asked for from "
-            f"their owners, and loaders for them are not written yet. {SYNTHETIC}/<config> is "
-            "rendered here, such as synthetic_faces/72_200"
+            f"their owners; then run python scripts/prepare_data.py --dataset={set_name} "
+            f"--config={builder.builder_config.name} --data_dir={data_dir} --source=<folder>"
         )
-    from ifgan_jax.data import synthetic_faces  # TensorFlow: only when a set is read
+    remedy = "delete the folder and prepare it again"
+    splits = {
+        split: _stack(read_records(builder, split, info.num_examples, remedy))
+        for split, info in builder.info.splits.items()
+    }
+    return Prepared(splits, list(builder.info.metadata["subjects"]))
 
-    builder = synthetic_faces.prepare(data_dir, config, processes)
-    rows = list(synthetic_faces.read(builder))
+
+def _stack(rows: Iterable[dict[str, Any]]) -> Faces:
+    """Records as one `Faces`."""
+    columns = list(rows)
     return Faces(
-        images=np.stack([row["image"] for row in rows]),
-        labels=np.array([row["label"] for row in rows], np.int32),
-        subjects=np.array([row["subject"].decode() for row in rows]),
-        sequences=np.array([row["sequence"].decode() for row in rows]),
-        frames=np.array([row["frame"] for row in rows], np.int32),
-        intensities=np.array([row["intensity"] for row in rows], np.float32),
+        images=np.stack([row["image"] for row in columns]),
+        labels=np.array([row["label"] for row in columns], np.int32),
+        subjects=np.array([row["subject"].decode() for row in columns], np.str_),
+        sequences=np.array([row["sequence"].decode() for row in columns], np.str_),
+        frames=np.array([row["frame"] for row in columns], np.int32),
+        intensities=np.array([row["intensity"] for row in columns], np.float32),
     )
+
+
+def joined(parts: Sequence[Faces]) -> Faces:
+    """One after the other."""
+    columns = [[getattr(part, f.name) for part in parts] for f in dataclasses.fields(Faces)]
+    return Faces(*(np.concatenate(column) for column in columns))

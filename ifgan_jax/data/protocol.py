@@ -1,19 +1,16 @@
-"""The experimental protocol (Sec. 4.1): canonical expressions, subject-disjoint folds, the audit.
+"""The experimental protocol (Sec. 4.1): canonical expressions and subject-disjoint folds.
 
-Numpy only. Subject ids are strings; a fold is a number in [0, num_folds).
+Standard library only. Subject ids are strings; a fold is a number in [0, num_folds).
 """
 
-import collections
+import contextlib
 import enum
-import hashlib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
-
-import numpy as np
-from jaxtyping import Int32, Shaped, UInt8
-
-_SHOWN = 10  # offenders written out in one error message
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 
 class Expression(enum.IntEnum):
@@ -40,20 +37,6 @@ class Expression(enum.IntEnum):
 def class_names(num_classes: int) -> list[str]:
     """The labels of the first `num_classes` expressions, in their order."""
     return [Expression(k).label for k in range(num_classes)]
-
-
-@runtime_checkable
-class Examples(Protocol):
-    """What the audit reads of a data set; `ifgan_jax.data.faces.Faces` is one."""
-
-    @property
-    def images(self) -> UInt8[np.ndarray, "n h w c"]: ...
-    @property
-    def subjects(self) -> Shaped[np.ndarray, " n"]: ...
-    @property
-    def sequences(self) -> Shaped[np.ndarray, " n"]: ...
-    @property
-    def frames(self) -> Int32[np.ndarray, " n"]: ...
 
 
 class Split(NamedTuple):
@@ -83,16 +66,50 @@ def subject_folds(subjects: Iterable[str], num_folds: int) -> list[list[str]]:
     return [unique[fold::num_folds] for fold in range(num_folds)]
 
 
-def split_subjects(subjects: Iterable[str], fold: int, num_folds: int) -> Split:
-    """One run of the cross-validation: 8/1/1 subsets when num_folds is 10 (Sec. 4.1).
+def load_folds(path: pathlib.Path, subjects: Sequence[str], num_folds: int) -> list[list[str]]:
+    """The folds of a data set from its fold file, which is written at the first time and kept.
 
-    Test is `fold`, validation the next one, (fold + 1) mod num_folds (the paper names none), train
+    A JSON list of lists of ids, for people to read; whoever copies it to another machine has the
+    same folds there.
+
+    Raises:
+        ValueError: the file is damaged, or its folds are not of these subjects; and as
+            `subject_folds`.
+    """
+    if not path.exists():
+        folds = subject_folds(subjects, num_folds)
+        lines = ",\n".join(json.dumps(fold) for fold in folds)
+        with contextlib.suppress(OSError):  # a folder that is read only: the rule stays the same
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f"{path.name}.{os.getpid()}")
+            partial.write_text(f"[{lines}]\n")
+            partial.replace(path)
+        return folds
+    try:
+        folds = json.loads(path.read_text())
+        found = sorted(subject for fold in folds for subject in fold)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: damaged fold file ({error}); restore or remove it") from error
+    if len(folds) != num_folds or found != sorted(set(subjects)):
+        odd = sorted(set(found) ^ set(subjects))[:5]
+        raise ValueError(
+            f"{path}: its {len(folds)} folds are not {num_folds} folds of this data set's subjects"
+            + (f" (they differ in {', '.join(odd)})" if odd else "")
+            + "; remove it to have it made anew"
+        )
+    return folds
+
+
+def split_subjects(folds: Sequence[list[str]], fold: int) -> Split:
+    """One run of the cross-validation: 8/1/1 subsets when there are 10 folds (Sec. 4.1).
+
+    Test is `fold`, validation the next one, (fold + 1) mod len(folds) (the paper names none), train
     the rest.
 
     Raises:
-        ValueError: fold out of range, fewer than 3 folds, fewer subjects than folds.
+        ValueError: fold out of range, fewer than 3 folds.
     """
-    folds = subject_folds(subjects, num_folds)
+    num_folds = len(folds)
     if num_folds < 3:
         raise ValueError(
             f"num_folds={num_folds}: train, validation and test need at least 3 folds."
@@ -102,57 +119,3 @@ def split_subjects(subjects: Iterable[str], fold: int, num_folds: int) -> Split:
     following = (fold + 1) % num_folds
     rest = [folds[k] for k in range(num_folds) if k not in (fold, following)]
     return Split(sorted(itertools.chain.from_iterable(rest)), folds[following], folds[fold])
-
-
-def audit(splits: Mapping[str, Examples]) -> None:
-    """Pass if no subject and no image is in two of the named splits.
-
-    Images are the same when the SHA-256 of their bytes is. A repeat within one split passes.
-
-    Raises:
-        ValueError: naming the subjects, the examples (their row in the split) and the splits.
-    """
-    subjects = _shared({name: [str(s) for s in part.subjects] for name, part in splits.items()})
-    images = _shared(
-        {
-            name: [hashlib.sha256(image.tobytes()).hexdigest() for image in part.images]
-            for name, part in splits.items()
-        }
-    )
-    offenders = [
-        f"subject {subject} is in "
-        + " and ".join(f"{name} (examples {_listed(rows)})" for name, rows in places.items())
-        for subject, places in subjects.items()
-    ] + [
-        "the same image is "
-        + " and ".join(_example(name, splits[name], rows[0]) for name, rows in places.items())
-        for places in images.values()
-    ]
-    if offenders:
-        raise ValueError(
-            f"The splits {', '.join(splits)} overlap in {len(subjects)} subjects and "
-            f"{len(images)} images:\n  "
-            + "\n  ".join(offenders[:_SHOWN])
-            + (f"\n  … and {len(offenders) - _SHOWN} more" if len(offenders) > _SHOWN else "")
-            + "\nSplit by subject (split_subjects) and keep one copy of each repeated image."
-        )
-
-
-def _shared(keys: Mapping[str, Sequence[str]]) -> dict[str, dict[str, list[int]]]:
-    """The keys found in more than one split → split → rows."""
-    places: dict[str, dict[str, list[int]]] = collections.defaultdict(dict)
-    for name, column in keys.items():
-        for row, key in enumerate(column):
-            places[key].setdefault(name, []).append(row)
-    return {key: found for key, found in places.items() if len(found) > 1}
-
-
-def _listed(rows: Sequence[int]) -> str:
-    return ", ".join(map(str, rows[:3])) + (", …" if len(rows) > 3 else "")
-
-
-def _example(name: str, part: Examples, row: int) -> str:
-    return (
-        f"{name} example {row} (subject {part.subjects[row]}, "
-        f"sequence {part.sequences[row]}, frame {part.frames[row]})"
-    )

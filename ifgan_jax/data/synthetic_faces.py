@@ -15,7 +15,9 @@ import numpy as np
 import tqdm
 
 from ifgan_jax.data import host_tensorflow  # noqa: F401  (before TFDS loads TensorFlow)
+from ifgan_jax.data.processes import usable_cores
 from ifgan_jax.data.protocol import Expression
+from ifgan_jax.data.records import read_records
 from ifgan_jax.data.synthetic.identity import AGES
 from ifgan_jax.data.synthetic.parallel import Request, records
 from ifgan_jax.data.synthetic.scene import DIFFICULTIES
@@ -156,13 +158,6 @@ class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
             )
 
 
-def usable_cores() -> int:
-    """Cores that this process may use, where the system tells (Linux), else those it has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def prepare(
     data_dir: str | pathlib.Path, config: str | SyntheticFacesConfig, processes: int | None = None
 ) -> SyntheticFaces:
@@ -197,24 +192,5 @@ def prepare(
 
 
 def read(builder: SyntheticFaces) -> Iterator[dict[str, Any]]:
-    """The decoded examples in the order of `SyntheticFacesConfig.requests`.
-
-    Raises:
-      ValueError: a record is damaged or missing; names the folder, the example and the remedy.
-    """
-    expected = len(builder.builder_config.requests())
-    try:
-        source = builder.as_data_source(split=SPLIT)
-        found = len(source)
-    except Exception as error:
-        raise ValueError(f"{builder.data_dir}: cannot be opened ({error}); {REMEDY}") from error
-    if found != expected:
-        raise ValueError(f"{builder.data_dir}: {found} examples, expected {expected}; {REMEDY}")
-    for i in range(expected):
-        try:
-            example = source[i]
-        except Exception as error:
-            raise ValueError(
-                f"{builder.data_dir}: example {i} cannot be read ({error}); {REMEDY}"
-            ) from error
-        yield example
+    """The decoded examples in the order of `SyntheticFacesConfig.requests`."""
+    return read_records(builder, SPLIT, len(builder.builder_config.requests()), REMEDY)

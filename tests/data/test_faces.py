@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ifgan_jax.data import synthetic_faces
-from ifgan_jax.data.faces import Faces, load_faces
+from ifgan_jax.data.faces import Faces, load_prepared
 
 
 def example_faces(n=4):
@@ -75,10 +75,14 @@ def test_hash_sees_images_labels_and_subjects():
 
 
 def test_unknown_set_and_config(tmp_path):
-    with pytest.raises(FileNotFoundError, match="'imagenet/72' is not prepared"):
-        load_faces(tmp_path, "imagenet/72")
+    with pytest.raises(ValueError, match="'imagenet/72' is unknown: choose one of bu3dfe"):
+        load_prepared(tmp_path, "imagenet/72")
+    with pytest.raises(FileNotFoundError, match=r"'ck_plus' is not prepared.*--dataset=ck_plus"):
+        load_prepared(tmp_path, "ck_plus")
+    with pytest.raises(ValueError, match="ck_plus has no config '64': choose one of 256_simil"):
+        load_prepared(tmp_path, "ck_plus/64")
     with pytest.raises(ValueError, match=r"no config '73'; a name is .*72_200"):
-        load_faces(tmp_path, "synthetic_faces/73")
+        load_prepared(tmp_path, "synthetic_faces/73")
     assert not any(tmp_path.iterdir())
 
 
@@ -88,4 +92,4 @@ def test_label_out_of_range_on_disk_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic_faces, "prepare", lambda *_: None)
     monkeypatch.setattr(synthetic_faces, "read", lambda _: [row | {"label": k} for k in (6, 9)])
     with pytest.raises(ValueError, match=r"example 1 .*s0000_anger_0.*label 9"):
-        load_faces(tmp_path, "synthetic_faces/72")
+        load_prepared(tmp_path, "synthetic_faces/72")

@@ -1,23 +1,30 @@
 """The parts of a run: cut by subject before classes are left out, averages of the training part."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from ifgan_jax.data.faces import Faces, Prepared
 from ifgan_jax.data.parts import Parts, load_parts
 from ifgan_jax.data.pipeline import fake_faces
 
 SIZE, SUBJECTS, FOLDS = 12, 10, 5
 
 
-def load(**changes) -> Parts:
+def load(data_dir: str | Path = "", **changes) -> Parts:
     arguments = {
         "name": f"fake_faces/{SIZE}_{SUBJECTS}",
-        "data_dir": "",
+        "data_dir": data_dir,
         "num_classes": 6,
         "image_size": SIZE,
         "channels": 1,
         "num_folds": FOLDS,
         "fold": 1,
+        "additional": (),
+        "averages_from": (),
+        "validation_fraction": 0.1,
+        "strict": False,
     }
     return load_parts(**(arguments | changes))
 
@@ -39,25 +46,32 @@ def test_parts_are_the_folds_of_all_subjects():
     assert sorted(set(parts.train.subjects)) == sorted(ids[0::5] + ids[3::5] + ids[4::5])
 
 
-def test_a_class_left_out_leaves_the_folds(monkeypatch: pytest.MonkeyPatch):
+def on_disk(monkeypatch: pytest.MonkeyPatch, faces: Faces) -> None:
+    prepared = Prepared({"faces": faces}, sorted(set(faces.subjects.tolist())))
+    monkeypatch.setattr("ifgan_jax.data.parts.load_prepared", lambda data_dir, name: prepared)
+
+
+def test_a_class_left_out_leaves_the_folds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Seven expressions on disk, six in use: the same people in each part, the same data hash."""
     seven = fake_faces(7 * SUBJECTS, SIZE, SUBJECTS, seed=0)
-    monkeypatch.setattr("ifgan_jax.data.parts.load_faces", lambda data_dir, name: seven)
-    parts = load(name="on_disk")
-    assert parts.data_hash == seven.hash()
-    for part, of_seven in zip(parts[:3], load(name="on_disk", num_classes=7)[:3], strict=True):
-        assert set(part.labels) == set(range(6))
-        assert set(part.subjects) == set(of_seven.subjects)
-        assert len(of_seven) == len(part) + len(set(part.subjects))
+    on_disk(monkeypatch, seven)
+    six = load(tmp_path, name="on_disk")
+    whole = load(tmp_path, name="on_disk", num_classes=7)
+    assert six.data_hash == whole.data_hash == seven.hash()
+    for part in ("train", "validation", "test"):
+        few, all_seven = getattr(six, part), getattr(whole, part)
+        assert set(few.labels) == set(range(6))
+        assert set(few.subjects) == set(all_seven.subjects)
+        assert len(all_seven) == len(few) + len(set(few.subjects))
 
 
-def test_an_empty_part_is_named(monkeypatch: pytest.MonkeyPatch):
+def test_an_empty_part_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     faces = fake_faces(6 * SUBJECTS, SIZE, SUBJECTS, seed=0, num_classes=6)
     known = np.isin(faces.subjects, [f"fake{i:04d}" for i in (1, 6)])  # fold 1's test subjects
     faces.labels[known] = 6
-    monkeypatch.setattr("ifgan_jax.data.parts.load_faces", lambda data_dir, name: faces)
+    on_disk(monkeypatch, faces)
     with pytest.raises(ValueError, match="no image of the first 6 expressions in test;"):
-        load(name="on_disk")
+        load(tmp_path, name="on_disk")
 
 
 @pytest.mark.parametrize(

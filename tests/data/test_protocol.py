@@ -1,13 +1,10 @@
-"""Folds, splits and the audit (Sec. 4.1; docs/decisions.md, row o)."""
+"""Folds and splits (Sec. 4.1; docs/decisions.md, row o)."""
 
-import dataclasses
+from pathlib import Path
 
-import numpy as np
 import pytest
 
-from ifgan_jax.data.faces import Faces
-from ifgan_jax.data.pipeline import fake_faces
-from ifgan_jax.data.protocol import Expression, audit, split_subjects, subject_folds
+from ifgan_jax.data.protocol import Expression, load_folds, split_subjects, subject_folds
 
 # CK+: labelled sequences of each of the 118 subjects, contempt included ("S" left out of the ids).
 CK_PLUS = (
@@ -44,7 +41,7 @@ def test_folds_are_the_published_ones_of_ck_plus():
 
 
 def test_split_by_hand():
-    split = split_subjects("abcdefg", fold=2, num_folds=3)
+    split = split_subjects(subject_folds("abcdefg", 3), fold=2)
     assert split.test == ["c", "f"]
     assert split.validation == ["a", "d", "g"]  # (2 + 1) mod 3 = 0
     assert split.train == ["b", "e"]
@@ -53,73 +50,39 @@ def test_split_by_hand():
 @pytest.mark.parametrize("fold", range(10))
 def test_ten_folds_are_eight_one_one(fold):
     subjects = [f"S{i:03d}" for i in range(100)]
-    split = split_subjects(subjects, fold, 10)
+    folds = subject_folds(subjects, 10)
+    split = split_subjects(folds, fold)
     assert list(map(len, split)) == [80, 10, 10]
     assert sorted([*split.train, *split.validation, *split.test]) == subjects
-    assert split.validation == split_subjects(subjects, (fold + 1) % 10, 10).test
+    assert split.validation == split_subjects(folds, (fold + 1) % 10).test
     assert split.train == sorted(split.train)
 
 
 def test_fold_errors():
+    folds = subject_folds(map(str, range(20)), 10)
     with pytest.raises(ValueError, match=r"fold=10 is out of range: choose 0 to 9"):
-        split_subjects(map(str, range(20)), 10, 10)
+        split_subjects(folds, 10)
     with pytest.raises(ValueError, match=r"fold=-1 is out of range"):
-        split_subjects(map(str, range(20)), -1, 10)
+        split_subjects(folds, -1)
     with pytest.raises(ValueError, match=r"num_folds=10 with 9 subjects: choose 1 to 9 folds"):
-        split_subjects([*map(str, range(9)), "8"], 0, 10)
+        subject_folds([*map(str, range(9)), "8"], 10)
     with pytest.raises(ValueError, match=r"num_folds=2: .* at least 3 folds"):
-        split_subjects(map(str, range(20)), 0, 2)
+        split_subjects(folds[:2], 0)
 
 
-def splits() -> dict[str, Faces]:
-    """18 examples of six subjects, two for each part."""
-    faces = fake_faces(18, 8, num_subjects=6, seed=0, num_classes=3)
-    rows = np.arange(18).reshape(3, 6)
-    return {name: faces.select(rows[k]) for k, name in enumerate(("train", "validation", "test"))}
-
-
-def test_audit_passes_disjoint_splits_and_repeats_within_one():
-    parts = splits()
-    audit(parts)
-    audit({**parts, "train": parts["train"].select(np.array([0, 1, 1]))})
-
-
-def test_audit_names_a_shared_subject():
-    parts = splits()
-    subjects = parts["test"].subjects.copy()
-    subjects[4] = "fake0001"  # rows 3, 4, 5 of train
-    parts["test"] = dataclasses.replace(parts["test"], subjects=subjects)
-    with pytest.raises(
-        ValueError,
-        match=r"overlap in 1 subjects and 0 images:\n"
-        r"  subject fake0001 is in train \(examples 3, 4, 5\) and test \(examples 4\)\n",
-    ):
-        audit(parts)
-
-
-def test_audit_names_a_repeated_image():
-    parts = splits()
-    images = parts["validation"].images.copy()
-    images[2] = parts["train"].images[5]
-    parts["validation"] = dataclasses.replace(parts["validation"], images=images)
-    with pytest.raises(
-        ValueError,
-        match=r"overlap in 0 subjects and 1 images:\n"
-        r"  the same image is train example 5 \(subject fake0001, sequence 000, frame 0\) and "
-        r"validation example 2 \(subject fake0002, sequence 000, frame 0\)\n",
-    ):
-        audit(parts)
-
-
-def test_audit_sees_one_grey_level():
-    parts = splits()
-    images = parts["validation"].images.copy()
-    images[2] = parts["train"].images[5]
-    images[2, 0, 0, 0] ^= 1
-    audit({**parts, "validation": dataclasses.replace(parts["validation"], images=images)})
-
-
-def test_audit_keeps_a_long_list_short():
-    faces = fake_faces(60, 8, num_subjects=20, seed=0, num_classes=3)
-    with pytest.raises(ValueError, match=r"20 subjects and 60 images:\n(.*\n){10}  … and 70 more"):
-        audit({"train": faces, "test": faces})
+def test_fold_files_are_written_once_and_obeyed(tmp_path: Path):
+    path = tmp_path / "set" / "folds_3.json"
+    folds = load_folds(path, list("abcdefg"), 3)
+    assert folds == subject_folds("abcdefg", 3) == load_folds(path, list("abcdefg"), 3)
+    assert path.read_text() == '[["a", "d", "g"],\n["b", "e"],\n["c", "f"]]\n'
+    path.write_text('[["a"], ["b", "c", "d", "e"], ["g", "f"]]')  # somebody else's
+    assert load_folds(path, list("abcdefg"), 3)[0] == ["a"]
+    with pytest.raises(ValueError, match=r"folds_3\.json: its 3 folds .* differ in h"):
+        load_folds(path, list("abcdefgh"), 3)
+    path.write_text('[["a"], ["b", "c", "d", "e"], ["g", "f", "a"]]')
+    with pytest.raises(ValueError, match=r"folds_3\.json: its 3 folds are not 3 folds"):
+        load_folds(path, list("abcdefg"), 3)
+    for damage in ("[[", "3", "[3]", '{"a": 1}'):
+        path.write_text(damage)
+        with pytest.raises(ValueError, match=r"folds_3\.json"):
+            load_folds(path, list("abcdefg"), 3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ifgan_jax.data import synthetic_faces
-from ifgan_jax.data.faces import load_faces
+from ifgan_jax.data.faces import load_prepared
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.synthetic import face
 from ifgan_jax.data.synthetic.parallel import Request, records
@@ -147,14 +147,16 @@ def test_chosen_expressions():
     assert len(requests) == 3 * 6
 
 
-def test_load_faces(tmp_path, monkeypatch):
+def test_load_prepared(tmp_path, monkeypatch):
     monkeypatch.setitem(SyntheticFaces.builder_configs, "tiny", tiny())
-    faces = load_faces(tmp_path, "synthetic_faces/tiny", processes=1)
+    (faces,) = load_prepared(tmp_path, "synthetic_faces/tiny", processes=1).splits.values()
     assert len(faces) == 26
     assert faces.images.shape == (26, 72, 72, 1)
     assert set(faces.subjects) == {"s0000", "s0001"}
     assert faces.intensities[1] == 1.0
-    assert faces.hash() == load_faces(tmp_path, "synthetic_faces/tiny").hash()
+    prepared = load_prepared(tmp_path, "synthetic_faces/tiny")
+    assert prepared.subjects == ["s0000", "s0001"]
+    assert faces.hash() == prepared.splits["faces"].hash()
 
 
 def test_workers_load_neither_tensorflow_nor_jax():

@@ -3,16 +3,14 @@
 Numpy only: the workers are fresh processes that load this package and nothing else.
 """
 
-import contextlib
 import dataclasses
 import multiprocessing
-import sys
-import types
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from ifgan_jax.data.processes import hidden_main_module
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.synthetic.face import face
 
@@ -53,18 +51,7 @@ def records(requests: Sequence[Request], processes: int) -> Iterator[dict[str, A
     if processes == 1:
         yield from map(record, requests)
         return
-    with _hidden_main_module():
+    with hidden_main_module():
         pool = multiprocessing.get_context("spawn").Pool(processes)
     with pool:
         yield from pool.imap(record, requests, chunksize=_CHUNK)
-
-
-@contextlib.contextmanager
-def _hidden_main_module() -> Iterator[None]:
-    """Spawned workers import the parent's main script, which may load TensorFlow: hide it."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main

@@ -57,13 +57,14 @@ def tally(examples: list[Example]) -> dict[str, int]:
 
 
 def differences(counts: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
-    """A line for each count that is not the expected one; subjects only where `expected` has any.
+    """A line for each count that is not the expected one; subjects only where `expected` has any,
+    classes only those it has.
 
     >>> differences({"faces/anger": 3}, {"faces/anger": 5})
     ['faces/anger: 3 images, expected 5 (2 missing)']
     """
     by_subject = any(key.startswith("subject ") for key in expected)
-    keys = [k for k in {**expected, **counts} if by_subject or not k.startswith("subject ")]
+    keys = {*expected, *(key for key in counts if by_subject and key.startswith("subject "))}
     lines = []
     for key in sorted(keys):
         found, wanted = counts.get(key, 0), expected.get(key, 0)

@@ -27,6 +27,7 @@ CODES = {
 }
 FRONTAL, PROFILE, DUAL = "0", "1", "2"
 SEQUENCES, SUBJECTS = 208, 31
+EXPECTED = {"faces/neutral": SEQUENCES}  # no count by expression is published
 
 
 def find(tree: Tree, sessions: frozenset[str] | None = None) -> Found:

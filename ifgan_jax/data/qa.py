@@ -1,0 +1,110 @@
+"""The page about a prepared data set: counts, what was odd, failures with reasons, detections.
+
+Written beside the records as <name>_<config>_<split>.html, with the same facts as JSON.
+"""
+
+import collections
+import html
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ifgan_jax import page
+from ifgan_jax.data.align import Aligned
+from ifgan_jax.data.vendor.example import Example
+
+SHOWN = 48  # pictures of detections, spread over the set; failures and oddities are all listed
+SIDE = 128  # pixels of a picture on the page
+
+
+class Entry(NamedTuple):
+    """A line of the report: what became of one example."""
+
+    name: str
+    status: str
+    reason: str
+
+
+class Report:
+    """Collects what becomes of the examples, then writes the page."""
+
+    def __init__(self, title: str, total: int, remarks: Sequence[str]) -> None:
+        """total: examples expected to come; remarks: what the parser found odd."""
+        self.title, self.remarks = title, list(remarks)
+        self.entries: list[Entry] = []
+        self._every = max(1, total // SHOWN)
+        self._sheet: list[tuple[str, bytes]] = []
+
+    def add(self, example: Example, aligned: Aligned) -> None:
+        name = f"{example.label.label}, {example.file}, frame {example.frame}"
+        odd = bool(aligned.reason)
+        if aligned.source is not None and (odd or len(self.entries) % self._every == 0):
+            self._sheet.append((f"{aligned.status}: {name}", _drawn(aligned)))
+        self.entries.append(Entry(name, aligned.status, aligned.reason))
+
+    @property
+    def left_out(self) -> list[Entry]:
+        """Examples without a face: they are in no record."""
+        return [entry for entry in self.entries if entry.status in ("no_face", "unreadable")]
+
+    def facts(self) -> dict[str, Any]:
+        statuses = collections.Counter(entry.status for entry in self.entries)
+        odd = [entry._asdict() for entry in self.entries if entry.reason]
+        return {"statuses": dict(statuses), "remarks": self.remarks, "odd": odd}
+
+    def write(self, path: Path) -> None:
+        """`path`.html and `path`.json."""
+        facts = self.facts()
+        counts = [
+            f'<tr><th scope="row">{name}</th><td class="number">{count}</td></tr>'
+            for name, count in sorted(facts["statuses"].items())
+        ]
+        odd = [
+            f"<tr><td>{html.escape(e.name)}</td><td>{e.status}</td>"
+            f"<td>{html.escape(e.reason)}</td></tr>"
+            for e in self.entries
+            if e.reason
+        ]
+        remarks = "".join(f"<li>{html.escape(remark)}</li>" for remark in self.remarks)
+        figures = "".join(
+            f"<figure>{page.picture(png, name)}"
+            f"<figcaption>{html.escape(name)}</figcaption></figure>"
+            for name, png in self._sheet
+        )
+        body = (
+            f"<h2>Images by status</h2>{page.table(('status', 'images'), counts, ('images',))}"
+            f"<h2>Remarks</h2>{f'<ul>{remarks}</ul>' if remarks else '<p>none</p>'}"
+            "<h2>Left out, or not as expected</h2>"
+            + (page.table(("picture", "status", "reason"), odd) if odd else "<p>none</p>")
+            + "<h2>Detections</h2><p class='soft'>Left: the source with eyes, nose tip and mouth "
+            "corners; right: what is stored. All odd ones, and every "
+            f"{self._every}th of the others.</p><div class='columns'>{figures}</div>"
+        )
+        lead = f"{len(self.entries)} examples, {len(self.left_out)} left out"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".html").write_text(page.document(self.title, lead, body), "utf-8")
+        path.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+
+
+def _drawn(aligned: Aligned) -> bytes:
+    """The source with its points, and the stored image beside it, as PNG."""
+    assert aligned.source is not None
+    source = Image.fromarray(np.ascontiguousarray(aligned.source)).convert("RGB")
+    scale = SIDE / max(source.size)
+    source = source.resize([max(1, round(side * scale)) for side in source.size])
+    if aligned.points is not None:
+        draw = ImageDraw.Draw(source)
+        for x, y in aligned.points * scale:
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=(255, 90, 0))
+    sheet = Image.new("RGB", (2 * SIDE + 4, SIDE), "white")
+    sheet.paste(source, (0, 0))
+    if aligned.image is not None:
+        sheet.paste(Image.fromarray(aligned.image).resize((SIDE, SIDE)), (SIDE + 4, 0))
+    stream = io.BytesIO()
+    sheet.save(stream, "PNG")
+    return stream.getvalue()
