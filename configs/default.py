@@ -2,10 +2,11 @@
 
     python scripts/train.py --config=configs/default.py --workdir=runs/bu3dfe_fold0
 
-Needs the licensed BU-3DFE images under `data.data_dir` and ImageNet weights for the ResNet-101 at
-`classifier.pretrained`. Neither this loader nor the weights' converter is written yet, so today it
-stops at once and names what is missing. Cost: not yet run. configs/demo.py is the same method in
-minutes, on faces that the package renders.
+Needs the four licensed data sets, prepared under `data.data_dir` (docs/datasets.md), and ImageNet
+weights for the ResNet-101 at `classifier.pretrained`, whose converter is not written yet: without
+them it stops at once and names what is missing. With one data set alone:
+`--config.data.additional='()'`. Cost: not yet run. configs/demo.py is the same method in minutes,
+on faces that the package renders.
 
 λ, α and all of `optimizers` are given in the paper; every value marked "open" is not, and
 docs/decisions.md says why it is what it is.
@@ -38,7 +39,7 @@ def get_config() -> ConfigDict:
     config.checkpoint_every_epochs = 1  # also after SIGTERM; changes no number
 
     config.data = ConfigDict()
-    config.data.name = "bu3dfe"  # a prepared data set, or synthetic_faces/…
+    config.data.name = "bu3dfe"  # a prepared data set: name[/config], or synthetic_faces/…
     config.data.data_dir = "data"  # where prepared data sets lie; changes no number
     config.data.num_classes = 6  # the six expressions; 7 with neutral (RAF-DB)
     config.data.image_size = 256  # pixels, before the crop
@@ -46,7 +47,11 @@ def get_config() -> ConfigDict:
     config.data.channels = 1  # open (a): gray, by Fig. 3
     config.data.num_folds = 10  # subject-disjoint
     config.data.fold = 0  # open (o): test part; the next one validates, the rest train
-    config.data.additional = ()  # open (y): data sets whose training parts are added
+    config.data.additional = (
+        "ck_plus",
+        "mmi",
+        "raf_db",
+    )  # Sec. 4.3; open (y)
     config.data.averages_from = ()  # open (n): posed sets; () is the training part's posed images
     config.data.validation_fraction = 0.1  # open (o): RAF-DB; of its training part, by class
     config.data.strict_audit = False  # near-duplicates, and repeats in an owner's parts: errors

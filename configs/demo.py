@@ -16,6 +16,7 @@ def get_config() -> ConfigDict:
     config.epochs = 16
     config.batch_size = 32
     config.data.name = "synthetic_faces/72_200"
+    config.data.additional = ()
     config.data.image_size = 72
     config.data.crop = 64
     config.generator.widths = (8, 16, 32, 64, 128)

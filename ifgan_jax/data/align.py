@@ -33,7 +33,7 @@ LARGEST_SIDE = 640  # pixels that the detector sees; larger pictures are shrunk 
 BATCH = 16  # pictures of one size that the detector sees together
 SURE = 0.95  # score below which the picture is also tried upside down
 TINY = 20.0  # pixels between the eyes below which a face is reported as tiny
-DETECTOR = f"mtcnn facenet-pytorch 2.5.3, border {BORDER}, side {LARGEST_SIDE}"
+DETECTOR = f"mtcnn facenet-pytorch 2.5.3, side {LARGEST_SIDE}"
 
 # Statuses. The first five come with an image, the others without one.
 ALIGNED, GIVEN_STATUS, SEVERAL, TINY_FACE, UPSIDE_DOWN = (
@@ -162,14 +162,14 @@ class Detector:
     the records, crash when they share one.
     """
 
-    def __init__(self, cache: Path | None) -> None:
+    def __init__(self, cache: Path | None, border: float = BORDER) -> None:
         missing = [m for m in ("torch", "facenet_pytorch") if importlib.util.find_spec(m) is None]
         if missing:
             raise ImportError(
                 f"finding faces needs {', '.join(missing)}: pip install 'ifgan_jax[align]', or "
                 "choose the alignment 'given' for pictures that are aligned already"
             )
-        self._cache = cache
+        self._cache, self._border = cache, border
         self._known: dict[str, Detection] = _read_cache(cache)
         self._worker = concurrent.futures.ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn")
@@ -180,7 +180,7 @@ class Detector:
 
     def detect(self, pictures: list[Picture]) -> list[Detection]:
         """The faces of pictures of one size, from the cache where it has them."""
-        keys = [_key(picture) for picture in pictures]
+        keys = [_key(picture, self._border) for picture in pictures]
         new = {
             key: picture
             for key, picture in zip(keys, pictures, strict=True)
@@ -200,7 +200,7 @@ class Detector:
     def _run(self, pictures: list[Picture], turned: bool) -> list[Detection]:
         height, width = pictures[0].shape
         shrink = max(1.0, max(height, width) / LARGEST_SIDE)
-        border = round(BORDER * max(height, width) / shrink)
+        border = round(self._border * max(height, width) / shrink)
         seen = np.stack([_prepare(picture, shrink, border) for picture in pictures])
         with hidden_main_module():  # the process starts at its first task
             found = self._worker.submit(_mtcnn, seen).result()
@@ -237,8 +237,8 @@ def _prepare(picture: Picture, shrink: float, border: int) -> UInt8[np.ndarray, 
     return np.repeat(padded[..., None], 3, axis=-1)
 
 
-def _key(picture: Picture) -> str:
-    digest = hashlib.sha256(f"{DETECTOR} {picture.shape}".encode())
+def _key(picture: Picture, border: float) -> str:
+    digest = hashlib.sha256(f"{DETECTOR}, border {border}, {picture.shape}".encode())
     digest.update(np.ascontiguousarray(picture).tobytes())
     return digest.hexdigest()
 

@@ -151,7 +151,8 @@ class VendorFaces(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
         bar = tqdm.tqdm(read_pictures(tree, examples), "aligning faces", len(examples), unit="face")
         faces = align(iter(bar), config.alignment, config.size, root / "detections.jsonl")
         for i, (example, aligned) in enumerate(faces):
-            report.add(example, aligned)
+            name = f"{example.label.label}, {example.file}, frame {example.frame}"
+            report.add(name, aligned)
             if aligned.image is not None:
                 yield (
                     i,

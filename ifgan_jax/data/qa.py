@@ -16,10 +16,10 @@ from PIL import Image, ImageDraw
 
 from ifgan_jax import page
 from ifgan_jax.data.align import Aligned
-from ifgan_jax.data.vendor.example import Example
 
 SHOWN = 48  # pictures of detections, spread over the set; failures and oddities are all listed
 SIDE = 128  # pixels of a picture on the page
+MEASURED = Path(__file__).parent / "detector_error.json"
 
 
 class Entry(NamedTuple):
@@ -40,8 +40,7 @@ class Report:
         self._every = max(1, total // SHOWN)
         self._sheet: list[tuple[str, bytes]] = []
 
-    def add(self, example: Example, aligned: Aligned) -> None:
-        name = f"{example.label.label}, {example.file}, frame {example.frame}"
+    def add(self, name: str, aligned: Aligned) -> None:
         odd = bool(aligned.reason)
         if aligned.source is not None and (odd or len(self.entries) % self._every == 0):
             self._sheet.append((f"{aligned.status}: {name}", _drawn(aligned)))
@@ -81,6 +80,7 @@ class Report:
             f"<h2>Remarks</h2>{f'<ul>{remarks}</ul>' if remarks else '<p>none</p>'}"
             "<h2>Left out, or not as expected</h2>"
             + (page.table(("picture", "status", "reason"), odd) if odd else "<p>none</p>")
+            + f"<h2>Error of the detector</h2>{_detector_table()}"
             + "<h2>Detections</h2><p class='soft'>Left: the source with eyes, nose tip and mouth "
             "corners; right: what is stored. All odd ones, and every "
             f"{self._every}th of the others.</p><div class='columns'>{figures}</div>"
@@ -89,6 +89,22 @@ class Report:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_suffix(".html").write_text(page.document(self.title, lead, body), "utf-8")
         path.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+
+
+def _detector_table() -> str:
+    """What scripts/measure_alignment.py measured on rendered faces, whose true points are known."""
+    measured = json.loads(MEASURED.read_text("utf-8"))
+    columns = ("faces", "point", "mean", "95th percentile", "bias right", "bias down", "missed")
+    rows = []
+    for row in measured["errors"]:
+        cells = [f"{row[c]:.3f}" if isinstance(row[c], float) else row[c] for c in columns]
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return (
+        page.table(columns, rows)
+        + "<p class='soft'>In units of the distance between the eyes, on "
+        + f"{measured['images']} rendered faces of each kind ({html.escape(measured['command'])}, "
+        + f"{measured['date']}). Not measured on the owner's photographs.</p>"
+    )
 
 
 def _drawn(aligned: Aligned) -> bytes:

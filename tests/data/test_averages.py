@@ -9,7 +9,7 @@ import pytest
 from ifgan_jax.data.averages import average_faces
 from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.pipeline import fake_faces
-from ifgan_jax.data.protocol import split_subjects
+from ifgan_jax.data.protocol import split_subjects, subject_folds
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_order_of_examples_does_not_matter(faces):
 
 def test_only_training_images_count(faces):
     """Other validation and test images: the same averages; another training image: others."""
-    split = split_subjects(faces.subjects.tolist(), fold=0, num_folds=10)
+    split = split_subjects(subject_folds(faces.subjects.tolist(), 10), fold=0)
     training = np.isin(faces.subjects, split.train)
     before = average_faces(faces.select(training), 3)
     images = faces.images.copy()

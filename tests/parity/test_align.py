@@ -13,6 +13,8 @@ from ifgan_jax.data.synthetic.parallel import Request, record
 from ifgan_jax.data.vendor.example import Example
 from ifgan_jax.data.vendor.pictures import Picture, UnreadablePictureError
 from ifgan_jax.data.warp import TEMPLATE, similarity
+from tests import runs
+from tests.data import deliveries
 
 
 def example(name: str, dual: bool = False) -> Example:
@@ -110,6 +112,37 @@ def test_batches_do_not_matter(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(align_module, "BATCH", 1)
     for a, b in zip(many, aligned(pictures), strict=True):
         np.testing.assert_allclose(a.points, b.points, atol=0.05)
+
+
+def test_scripts_align_a_folder_and_a_delivery(tmp_path: Path):
+    """align_faces and prepare_data with MTCNN: PNG files or records, and the report."""
+    for subject in range(3):
+        deliveries.write(tmp_path / "in" / "deep" / f"{subject}.jpg", face(subject, size=108)[0])
+    (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
+    for _ in range(2):  # the second finds the detections
+        status, output = runs.finish(
+            "align_faces", f"--source={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"
+        )
+        assert status == 0, output
+        assert "left out: broken.png" in output
+        assert "3 of 4 aligned" in output
+    assert sorted(p.name for p in (tmp_path / "out/deep").iterdir()) == ["0.png", "1.png", "2.png"]
+    page = (tmp_path / "out/report.html").read_text()
+    assert page.count("<figure>") == 3
+    assert "Error of the detector" in page
+    deliveries.bu3dfe(tmp_path / "bu", deliveries.rendered, females=2, males=1)
+    status, output = runs.finish(
+        "prepare_data", "--dataset=bu3dfe", "--config=72_similarity",
+        f"--source={tmp_path / 'bu'}", f"--data_dir={tmp_path / 'data'}",
+    )  # fmt: skip
+    assert status == 0, output
+    assert "bu3dfe/72_similarity: 39 images" in output
+    assert "left out" not in output
+    status, output = runs.finish(
+        "align_faces", f"--source={tmp_path / 'none'}", f"--output={tmp_path / 'out'}"
+    )
+    assert status == 1
+    assert "no such folder" in output
 
 
 def test_unknown_alignment():

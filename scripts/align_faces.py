@@ -1,0 +1,58 @@
+"""Align every picture below a folder: PNG files of the same names, and a report of what was odd.
+
+python scripts/align_faces.py --source=photos --output=aligned
+"""
+
+import re
+from pathlib import Path, PurePath
+
+from absl import flags
+from PIL import Image
+from tqdm import tqdm
+
+from scripts import command_line
+
+SOURCE = flags.DEFINE_string("source", None, "Folder with pictures; zip files in it are read, too.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder for PNG files, detections and report.")
+ALIGNMENT = flags.DEFINE_enum("alignment", "similarity", ["similarity", "affine"], "Which map.")
+SIZE = flags.DEFINE_integer("size", 256, "Pixels.", lower_bound=8)
+PICTURES = r".*\.(bmp|jpe?g|png|tiff?)"
+
+
+def main() -> None:
+    from ifgan_jax.data.align import align
+    from ifgan_jax.data.protocol import Expression
+    from ifgan_jax.data.qa import Report
+    from ifgan_jax.data.vendor.example import Example
+    from ifgan_jax.data.vendor.pictures import read_pictures
+    from ifgan_jax.data.vendor.tree import Tree
+
+    output = Path(OUTPUT.value)
+    tree = Tree(SOURCE.value)
+    files = [file for file in tree.named(PICTURES) if not PurePath(file).name.startswith("._")]
+    if not files:
+        raise FileNotFoundError(f"{SOURCE.value}: holds no picture")
+    names = [re.sub(r"\.\w+$", ".png", file) for file in files]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{SOURCE.value}: two pictures would become {twice}; rename one")
+    examples = [Example(file, Expression.NEUTRAL, "", file, 0, 0.0) for file in files]
+    report = Report(f"Faces of {SOURCE.value}", len(files), list(tree.unread.values()))
+    bar = tqdm(read_pictures(tree, examples), "aligning faces", len(files), unit="face")
+    cache = output / "detections.jsonl"
+    faces = align(iter(bar), ALIGNMENT.value, SIZE.value, cache)
+    for name, (example, aligned) in zip(names, faces, strict=True):
+        report.add(example.file, aligned)
+        if aligned.image is not None:
+            path = output / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(aligned.image).save(path)
+    report.write(output / "report")
+    for entry in report.left_out:
+        print(f"left out: {entry.name}: {entry.reason}")
+    print(f"{len(files) - len(report.left_out)} of {len(files)} aligned; {output}/report.html")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["source", "output"])
+    command_line.run(main)

@@ -1,0 +1,82 @@
+"""The configs of the paper's four data sets, demo-sized, on deliveries written from rendered faces.
+
+Each trains an epoch, goes on for a second one, and is tested at its end, as its user would do it.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ifgan_jax.data import builder as builders
+from tests import runs
+from tests.data import deliveries
+
+WRITERS = {
+    "bu3dfe": lambda root, face: deliveries.bu3dfe(root, face, females=6, males=6),
+    "ck_plus": lambda root, face: deliveries.ck_plus(
+        root, face, deliveries.ck_sequences()[:36], frames=4, unlabelled=1
+    ),
+    "mmi": lambda root, face: deliveries.mmi(root, face, sequences=12, subjects=12, frames=5),
+    "raf_db": lambda root, face: deliveries.raf_db(
+        root, face, {"train": (4,) * 7, "test": (2,) * 7}
+    ),
+}
+SMALL = (
+    "--config.epochs=1",
+    "--config.batch_size=16",
+    "--config.data.image_size=72",
+    "--config.data.crop=64",
+    "--config.data.fold=3",
+    "--config.data.validation_fraction=0.25",
+    "--config.generator.widths=(8, 8, 8, 8)",
+    "--config.discriminator.width=4",
+    "--config.classifier.depth=18",
+    "--config.classifier.width=4",
+    "--config.classifier.pretrained=",
+    "--config.evaluation.batch_size=8",
+)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All four sets, prepared as they are given, at 72 px."""
+    root = tmp_path_factory.mktemp("four")
+    for name, write in WRITERS.items():
+        write(root / name, lambda s, *rest, of=name: deliveries.rendered(of + s, *rest))
+        builders.prepare(builders.open_builder(root / "data", f"{name}/72_given"), root / name)
+    return root / "data"
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_trains_resumes_and_evaluates(name: str, data_dir: Path, tmp_path: Path):
+    others = [f"{other}/72_given" for other in WRITERS if other != name]
+    flags = [
+        f"--config=configs/{'default' if name == 'bu3dfe' else name}.py",
+        f"--workdir={tmp_path / 'run'}",
+        f"--config.data.data_dir={data_dir}",
+        f"--config.data.name={name}/72_given",
+        f"--config.data.additional={tuple(others)}",
+        *SMALL,
+    ]
+    if name == "raf_db":
+        flags.append(f"--config.data.averages_from={tuple(others)}")
+    status, output = runs.finish("train", *flags)
+    assert status == 0, output
+    status, output = runs.finish("train", *flags, "--config.epochs=2")
+    assert status == 0, output
+    assert "epochs extended from 1 to 2" in output
+    results = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    folds = json.loads((tmp_path / "run" / "folds.json").read_text())
+    assert results["folds_hash"] == folds["folds_hash"]
+    assert len(results["class_names"]) == (7 if name == "raf_db" else 6)
+    if name == "raf_db":
+        assert results["num_test_images"] == 14
+        assert results["identity_variance"] is None  # nobody is named
+        status, output = runs.finish("evaluate", f"--workdir={tmp_path / 'run'}")
+        assert status == 0, output
+        assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == results
+    else:
+        assert results["num_test_subjects"] >= 1
+        assert (data_dir / name / "folds_10.json").exists()
+    assert (tmp_path / "run" / "report.html").exists()
