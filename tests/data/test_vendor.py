@@ -195,6 +195,13 @@ def test_copies_in_the_wild(small, change, tmp_path: Path):
     assert tree.unread == {}
 
 
+def test_linked_folders_are_listed_once(tmp_path: Path):
+    deliveries.bu3dfe(tmp_path / "set", females=1, males=0)
+    plain = Tree(tmp_path / "set").files
+    loops(tmp_path / "set")
+    assert Tree(tmp_path / "set").files == plain
+
+
 def test_pictures_are_the_written_ones(tmp_path: Path):
     """Every picture of a small BU-3DFE, bit for bit, also out of a zip."""
     deliveries.bu3dfe(tmp_path, females=1, males=1)

@@ -76,8 +76,8 @@ def test_identity_and_what_lies_beyond():
 
 
 def test_a_picture_that_shrinks_is_averaged():
-    """A fine chequer of 0 and 200 becomes even grey, not a coarser chequer."""
-    fine = ((np.indices((1024, 1024)).sum(0) % 2) * 200).astype(np.uint8)
+    """A bright line in every four becomes even grey: no line is passed over."""
+    fine = ((np.indices((1024, 1024))[1] % 4 == 0) * 200).astype(np.uint8)
     image = warp(fine, np.array([[0.25, 0, 0], [0, 0.25, 0]]), 256)
     assert np.ptp(image[4:-4, 4:-4]) <= 2
-    assert abs(float(image.mean()) - 100) < 2
+    assert abs(float(image.mean()) - 50) < 2
