@@ -1,8 +1,8 @@
 """A run's folder → one self-contained report.html: numbers, pictures with captions, config.
 
-Reads what is there of metrics.json, metrics.jsonl, config.json and pictures/*.png; what is missing
-reads "not run". The page asks nothing of the network, follows the reader's light or dark mode and
-fits a phone. Every text is escaped. No jax array, figure or model is touched here.
+Reads what is there of metrics.json, metrics.jsonl, config.json, folds.json and pictures/*.png; what
+is missing reads "not run". The page asks nothing of the network, follows the reader's light or dark
+mode and fits a phone. Every text is escaped. No jax array, figure or model is touched here.
 """
 
 import html
@@ -107,6 +107,7 @@ $pictures
 </div>
 <h2>Everything</h2>
 <details><summary>Every term of the last epoch</summary>$last_epoch</details>
+<details><summary>What the audit of the parts found</summary>$audit</details>
 <details><summary>Config</summary>$config</details>
 <details><summary>All numbers of metrics.json</summary>$metrics</details>
 """)
@@ -123,7 +124,7 @@ def write_report(workdir: Path) -> Path:
 
     Raises:
       FileNotFoundError: no such folder.
-      ValueError: metrics.json or config.json is no JSON; the message names it.
+      ValueError: metrics.json, config.json or folds.json is no JSON; the message names it.
     """
     if not workdir.is_dir():
         raise FileNotFoundError(f"no run in {workdir}: there is no such folder")
@@ -134,6 +135,7 @@ def write_report(workdir: Path) -> Path:
         recall=_recall_table(metrics),
         pictures="\n".join(_figures(workdir / "pictures")),
         last_epoch=_last_epoch_table(read_metrics(workdir)),
+        audit=_audit_list(_read_json(workdir / "folds.json")),
         config=_json_block(config),
         metrics=_json_block(metrics),
     )
@@ -229,6 +231,14 @@ def _last_epoch_table(rows: Sequence[Mapping[str, Any]]) -> str:
         )
     note = f"Means over the last {len(last)} steps, up to step {last[-1]['step']}."
     return f'<p class="soft">{note}</p>' + _table(("term", "training", "validation"), body)
+
+
+def _audit_list(folds: Mapping[str, Any]) -> str:
+    """Near-duplicates, and what an owner's own parts share."""
+    if "audit" not in folds:
+        return f"<p>{NOT_RUN}</p>"
+    lines = "".join(f"<li>{html.escape(line)}</li>" for line in folds["audit"])
+    return f"<ul>{lines}</ul>" if lines else "<p>nothing shared, nothing nearly the same</p>"
 
 
 def _table(header: Sequence[str], rows: Sequence[str]) -> str:

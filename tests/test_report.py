@@ -77,6 +77,7 @@ def write_run(folder: Path, metrics: dict = METRICS) -> Path:
     (folder / "pictures").mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder / "config.json").write_text(json.dumps({"batch_size": 32, "data": {"fold": 3}}))
+    (folder / "folds.json").write_text(json.dumps({"audit": ["train example 3 & test example 1"]}))
     rows = [
         {"step": s, "epoch": s // 3, "train/generator/l1": s, "train/generator/gradient": 0.5}
         for s in (1, 2, 3, 4)
@@ -164,7 +165,13 @@ def test_texts_are_escaped(tmp_path):
     assert {"Run a<b>&c", "x<i>", f"{evil} {evil}"} <= set(page.texts)
 
 
-MISSING = ("metrics.json", "metrics.jsonl", "config.json", *(f"pictures/{n}.png" for n in PICTURES))
+MISSING = (
+    "metrics.json",
+    "metrics.jsonl",
+    "config.json",
+    "folds.json",
+    *(f"pictures/{n}.png" for n in PICTURES),
+)
 
 
 @pytest.mark.parametrize("missing", MISSING)
@@ -187,7 +194,7 @@ def test_a_missing_number_is_not_run(tmp_path):
 
 def test_an_empty_folder_gives_a_page(tmp_path):
     page = Page(report.write_report(tmp_path))
-    assert page.texts.count("not run") == 26 + 2 + len(PICTURES)
+    assert page.texts.count("not run") == 26 + 3 + len(PICTURES)
     assert not [tag for tag, _ in page.elements if tag == "img"]
 
 
@@ -196,6 +203,13 @@ def test_last_epoch_is_a_mean_of_steps(run):
     assert texts[0] == "Means over the last 2 steps, up to step 4."
     assert texts[4:9] == ["generator/l1", "3.500", "generator/gradient", "0.500", "accuracy"]
     assert texts[9] == "0.625"
+
+
+def test_the_audit_is_listed(run):
+    heading = "What the audit of the parts found"
+    assert Page(report.write_report(run)).after(heading)[0] == "train example 3 & test example 1"
+    (run / "folds.json").write_text('{"audit": []}')
+    assert Page(report.write_report(run)).after(heading)[0].startswith("nothing shared")
 
 
 def test_same_files_same_page(run):
