@@ -156,7 +156,7 @@ def recognition_metrics(
         "confusion": confusion.tolist(),
         "class_names": class_names,
         "num_test_images": len(test),
-        "num_test_subjects": len(set(test.subjects.tolist())),
+        "num_test_subjects": len(set(test.subjects.tolist()) - {""}),  # "": nobody is named
     }
 
 
@@ -318,5 +318,6 @@ def _examples(faces: Faces, num_classes: int) -> np.ndarray:
         subjects = sorted(set(faces.subjects[of_class].tolist()))
         for k in range(GRID_SUBJECTS if subjects else 0):
             subject = subjects[(label * GRID_SUBJECTS + k) % len(subjects)]
-            rows.append(of_class[faces.subjects[of_class] == subject][-1])
+            theirs = of_class[faces.subjects[of_class] == subject]
+            rows.append(theirs[-1 - k // len(subjects) % len(theirs)])  # too few people: others
     return np.array(rows)

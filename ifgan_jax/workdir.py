@@ -30,6 +30,7 @@ LOGGER = logging.getLogger(__name__)
 # They change no number (but rounding): free on a resume.
 FREE_KEYS = (
     "data.data_dir",
+    "data.strict_audit",
     "checkpoint_every_epochs",
     "generator.attention_block",
     "evaluation.batch_size",

@@ -109,7 +109,7 @@ class VendorFaces(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
             for split, group in itertools.groupby(found.examples, key=lambda e: e.split)
         }
         return {
-            split: self._generate_examples(tree, split, examples, found.remarks)
+            split: self._generate_examples(tree, split, examples, found.remarks + found.notes)
             for split, examples in sorted(splits.items())
         }
 
@@ -136,6 +136,8 @@ class VendorFaces(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # t
                 f"{tree.root}: holds no image of {self.name} among {len(tree.files)} files. "
                 f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
             )
+        for note in found.notes:
+            LOGGER.info("%s: %s", self.name, note)
         remarks = [*lines, *found.remarks]
         for remark in remarks:
             LOGGER.warning("%s: %s", self.name, remark)

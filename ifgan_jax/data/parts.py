@@ -57,8 +57,8 @@ def load_parts(
 
     Args:
       additional: data sets whose training part (of the same fold) is trained on, too.
-      averages_from: posed sets whose images, all of them, make the target faces; empty: the posed
-        images of the training part.
+      averages_from: for RAF-DB: posed sets whose images, all of them, make the target faces; empty,
+        for all others: the posed images of the training part.
       strict: everything that the audit finds is an error.
 
     Raises:
@@ -95,6 +95,11 @@ def load_parts(
         strict=strict,
         cache=None if name.startswith(FAKE) else Path(data_dir) / "hashes",
     )
+    if averages_from and sets[name].subjects:
+        raise ValueError(
+            f"data.averages_from: {name} is posed itself: faces outside its training part would "
+            "reach its target faces; leave it empty, and name the sets in data.additional"
+        )
     if averages_from:
         posed = [_posed(n, sets[n].splits) for n in averages_from]
     else:

@@ -134,6 +134,7 @@ def test_an_added_set_may_not_hold_a_test_image(load):
         ("raf_db", {"num_classes": 7}, "raf_db is not posed; name posed sets"),
         ("raf_db", {"averages_from": ("raf_db",)}, "raf_db is not posed, its faces"),
         ("mmi", {"additional": ("mmi",)}, "mmi is in use twice"),
+        ("mmi", {"averages_from": ("ck_plus",)}, "mmi is posed itself"),
         ("raf_db", {"averages_from": NAMES, "validation_fraction": 1.0}, "validation_fraction 1.0"),
     ],
 )

@@ -37,12 +37,14 @@ class Found(NamedTuple):
     """A parsed folder.
 
     examples: by subject, sequence, frame. subjects: sorted ids that the folds are cut from; those
-    without an example count too. remarks: a line for each odd thing, for the report.
+    without an example count too. remarks: a line for each odd thing, an error with --strict; notes:
+    what is as it should be, and worth knowing.
     """
 
     examples: list[Example]
     subjects: list[str]
     remarks: list[str]
+    notes: list[str] = []  # noqa: RUF012  (never changed in place)
 
 
 def ordered(examples: list[Example]) -> list[Example]:

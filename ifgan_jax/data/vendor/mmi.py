@@ -64,7 +64,7 @@ def find(tree: Tree, sessions: frozenset[str] | None = None) -> Found:
                 remarks.append(f"{error}; left out")
     if asked:
         raise LayoutError(f"{tree.root}: has no session {', '.join(sorted(asked))}")
-    remarks += [f"{count} {what}: left out" for what, count in left_out.items()]
+    notes = [f"{count} {what}: left out" for what, count in left_out.items()]
     subjects = sorted({example.subject for example in examples})
     sequences = len({example.sequence for example in examples})
     if (sequences, len(subjects)) != (SEQUENCES, SUBJECTS):
@@ -72,7 +72,7 @@ def find(tree: Tree, sessions: frozenset[str] | None = None) -> Found:
             f"{sequences} frontal sequences of {len(subjects)} subjects; the paper has {SEQUENCES} "
             f"of {SUBJECTS}, whose list is not published: give yours with --sessions"
         )
-    return Found(ordered(examples), subjects, remarks)
+    return Found(ordered(examples), subjects, remarks, notes)
 
 
 def read_sessions(text: str) -> frozenset[str]:
@@ -115,7 +115,7 @@ def _emotion(tree: Tree, file: str | None) -> Expression | None:
         return None
     values = {
         tag.get("Value", "")
-        for tag in _parse(tree, file).iter("Metatag")
+        for tag in _parse(tree, file).findall(".//{*}Metatag")
         if tag.get("Name") == "Emotion"
     }
     if len(values) > 1:
@@ -127,7 +127,9 @@ def _view(tree: Tree, file: str | None, clip: str) -> str | None:
     """The view of a clip's track; of the only one when the tracks name no files."""
     if file is None:
         return None
-    tracks = [track for track in _parse(tree, file).iter("track") if "view" in track.attrib]
+    tracks = [
+        track for track in _parse(tree, file).findall(".//{*}track") if "view" in track.attrib
+    ]
     name = clip.rpartition("/")[2].lower()
     ours = [track for track in tracks if track.get("filename", "").lower() == name] or tracks
     views = {track.get("view", "") for track in ours}
