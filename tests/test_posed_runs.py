@@ -61,6 +61,7 @@ def test_trains_resumes_and_evaluates(name: str, data_dir: Path, tmp_path: Path)
     ]
     if name == "raf_db":
         flags.append(f"--config.data.averages_from={tuple(others)}")
+        flags.append("--config.data.validation_fraction=0.0")  # train on all, as the paper did
     status, output = runs.finish("train", *flags)
     assert status == 0, output
     status, output = runs.finish("train", *flags, "--config.epochs=2")
@@ -72,6 +73,9 @@ def test_trains_resumes_and_evaluates(name: str, data_dir: Path, tmp_path: Path)
     assert len(results["class_names"]) == (7 if name == "raf_db" else 6)
     if name == "raf_db":
         assert results["num_test_images"] == 14
+        assert results["num_test_subjects"] == 0
+        assert results["validation_accuracy"] is None
+        assert results["selected_step"] == results["last_step"]
         assert results["identity_variance"] is None  # nobody is named
         status, output = runs.finish("evaluate", f"--workdir={tmp_path / 'run'}")
         assert status == 0, output
