@@ -25,6 +25,7 @@ from ifgan_jax.data.pipeline import num_batches, num_left_out, train_epoch
 from ifgan_jax.data.protocol import class_names
 from ifgan_jax.evaluate import check_data, evaluate_run, load_run_parts, predict_faces
 from ifgan_jax.metrics import accuracy, confusion_matrix
+from ifgan_jax.models.pretrained import fit_stem
 from ifgan_jax.state import GanState
 from ifgan_jax.workdir import MetricLog, check_workdir, claim, lock, versions, write_json
 
@@ -129,7 +130,7 @@ def _start(
         return state, progress
     state = compiled.create_state(build.state_key(config))
     if pretrained is not None:
-        state = _with_pretrained(state, pretrained)
+        state = _with_pretrained(state, pretrained, config)
     return state, {
         "step": 0,
         "best_step": 0,
@@ -140,17 +141,23 @@ def _start(
     }
 
 
-def _with_pretrained(state: GanState, path: Path) -> GanState:
-    """E's weights and statistics from `path`, all but the head, whose classes are ours."""
-    ours = {"params": state.classifier.params, "batch_stats": state.classifier.batch_stats}
-    head = ours["params"]["head"]
-    template = {**ours, "params": {k: v for k, v in ours["params"].items() if k != "head"}}
+def _with_pretrained(state: GanState, path: Path, config: ConfigDict) -> GanState:
+    """E's weights and statistics from `path`, all but the head, whose classes are ours.
+
+    The folder's stem is for RGB in [-1, 1]; it is fitted to the faces that E reads.
+    """
+    ours = state.classifier
+    head, kernel = ours.params["head"], ours.params["stem"]["kernel"]
+    shape = (*kernel.shape[:2], 3, kernel.shape[3])
+    rgb = jax.ShapeDtypeStruct(shape, kernel.dtype, sharding=kernel.sharding)
+    below = {name: value for name, value in ours.params.items() if name != "head"}
+    template = {"params": below | {"stem": {"kernel": rgb}}, "batch_stats": ours.batch_stats}
     loaded = restore_tree(path, template)
-    params = {**loaded["params"], "head": head}
-    classifier = dataclasses.replace(
-        state.classifier, params=params, batch_stats=loaded["batch_stats"]
-    )
-    return dataclasses.replace(state, classifier=classifier)
+    channels = config.data.channels
+    stem = fit_stem(loaded["params"]["stem"]["kernel"], kernel.shape[2] // channels, channels)
+    params = loaded["params"] | {"stem": {"kernel": stem}, "head": head}
+    loaded = {"params": params, "batch_stats": loaded["batch_stats"]}
+    return dataclasses.replace(state, classifier=dataclasses.replace(ours, **loaded))
 
 
 @dataclasses.dataclass

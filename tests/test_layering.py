@@ -32,7 +32,7 @@ LAYERS = [
     ],
     ["models.layers", "objective", "optimizers", "data.synthetic_faces"],
     ["models.attention", "models.discriminator", "models.classifier", "report", "data.align"],
-    ["models.generator", "data.qa"],
+    ["models.generator", "models.pretrained", "data.qa"],
     ["data.builder"],
     ["data.faces"],
     ["state", "data.averages", "data.pipeline", "data.audit"],
