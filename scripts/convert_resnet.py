@@ -1,4 +1,4 @@
-"""Turn a ResNet's ImageNet weights, of torchvision or timm, into what `classifier.pretrained` reads.
+"""Turn ImageNet weights of torchvision or timm into what `classifier.pretrained` reads.
 
     python scripts/convert_resnet.py --weights=resnet101-cd907fc2.pth \
         --output=weights/resnet101_imagenet
