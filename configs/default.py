@@ -3,8 +3,8 @@
     python scripts/train.py --config=configs/default.py --workdir=runs/bu3dfe_fold0
 
 Needs the four licensed data sets, prepared under `data.data_dir` (docs/datasets.md), and ImageNet
-weights for the ResNet-101 at `classifier.pretrained`, whose converter is not written yet: without
-them it stops at once and names what is missing. With one data set alone:
+weights for the ResNet-101 at `classifier.pretrained` (scripts/convert_resnet.py): without them it
+stops at once and names what is missing. With one data set alone:
 `--config.data.additional='()'`. Cost: not yet run. configs/demo.py is the same method in minutes,
 on faces that the package renders.
 
