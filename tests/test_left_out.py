@@ -20,4 +20,4 @@ def test_names_what_it_left_out():
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "left out, for want of the extra `parity`" in done.stdout, done.stdout + done.stderr
-    assert "test_components.py: test_resnet, test_patchgan" in done.stdout
+    assert "test_components.py: test_up_conv, test_attention" in done.stdout
