@@ -66,7 +66,7 @@ def convert_file(weights: Path, output: Path, depth: int) -> str:
             "this name does; fetch it again"
         )
     arrays = read_weights(weights)
-    num_classes = len(arrays.get("fc.bias", ()))
+    num_classes = len(arrays["fc.bias"]) if "fc.bias" in arrays else 1000
     resnet = RESNETS[depth](
         width=64, num_classes=num_classes, inputs="source", dtype=jnp.dtype("float32")
     )
