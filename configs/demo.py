@@ -8,7 +8,7 @@ Every part is there: all four pooling stages, three attention modules, the Patch
 
 from ml_collections import ConfigDict
 
-from configs import default
+from configs import default, overlays
 
 
 def get_config() -> ConfigDict:
@@ -40,7 +40,4 @@ def get_config() -> ConfigDict:
 
 def get_baseline_config() -> ConfigDict:
     """E alone on the source face, with the same budget of images."""
-    config = get_config()
-    config.method = "baseline"
-    config.classifier.inputs = "source"
-    return config
+    return overlays.with_method(get_config(), "resnet101")

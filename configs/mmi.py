@@ -2,11 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from configs import default
+from configs import default, overlays
 
 
 def get_config() -> ConfigDict:
-    config = default.get_config()
-    config.data.name = "mmi"
-    config.data.additional = ("bu3dfe", "ck_plus", "raf_db")
-    return config
+    return overlays.with_data(default.get_config(), "mmi")

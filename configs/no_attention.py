@@ -2,10 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from configs import default
+from configs import default, overlays
 
 
 def get_config() -> ConfigDict:
-    config = default.get_config()
-    config.generator.attention = False
-    return config
+    return overlays.with_method(default.get_config(), "no_attention")

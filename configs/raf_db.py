@@ -2,13 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from configs import default
+from configs import default, overlays
 
 
 def get_config() -> ConfigDict:
-    config = default.get_config()
-    config.data.name = "raf_db"
-    config.data.num_classes = 7
-    config.data.additional = ("bu3dfe", "ck_plus", "mmi")
-    config.data.averages_from = ("bu3dfe", "ck_plus", "mmi")  # "in the three posed datasets"
-    return config
+    return overlays.with_data(default.get_config(), "raf_db")

@@ -2,11 +2,8 @@
 
 from ml_collections import ConfigDict
 
-from configs import default
+from configs import default, overlays
 
 
 def get_config() -> ConfigDict:
-    config = default.get_config()
-    config.method = "baseline"
-    config.classifier.inputs = "source"
-    return config
+    return overlays.with_method(default.get_config(), "resnet101")
