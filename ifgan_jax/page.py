@@ -36,6 +36,8 @@ figure { margin: 0; }
 figure img { display: block; width: 100%; background: #fff; padding: .4rem; border-radius: .4rem;
   border: 1px solid var(--line); }
 figcaption { font-size: .9rem; margin: .4rem 0 1.6rem; }
+.wide { overflow-x: auto; margin-bottom: 1.6rem; }
+.wide table { width: auto; max-width: none; }
 .columns { columns: 2 22rem; column-gap: 2rem; }
 .columns > figure { break-inside: avoid; }
 summary { cursor: pointer; padding: .3rem 0; }

@@ -77,14 +77,14 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
 def lock(workdir: Path) -> Iterator[None]:
     """Hold `workdir` for this process; a process that died holds nothing.
 
-    Raises OSError when another process trains there.
+    Raises BlockingIOError when another process trains there.
     """
     folder = os.open(workdir, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
-        raise OSError(
+        raise BlockingIOError(
             f"workdir {workdir} is in use by another process: wait for it, or choose another folder"
         ) from error
     finally:

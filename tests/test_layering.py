@@ -14,7 +14,7 @@ PACKAGE = ROOT / "ifgan_jax"
 
 # Each module may import those on the lines above it; modules of one line do not see each other.
 LAYERS = [
-    ["arrays", "data.protocol", "data.processes", "data.host_tensorflow"],
+    ["arrays", "published", "data.protocol", "data.processes", "data.host_tensorflow"],
     [
         "data.synthetic",
         "data.vendor",
@@ -30,7 +30,7 @@ LAYERS = [
         "workdir",
         "visualize",
     ],
-    ["models.layers", "objective", "optimizers", "data.synthetic_faces"],
+    ["models.layers", "objective", "optimizers", "results", "tables", "data.synthetic_faces"],
     ["models.attention", "models.discriminator", "models.classifier", "report", "data.align"],
     ["models.generator", "models.pretrained", "data.qa"],
     ["data.builder"],

@@ -1,0 +1,65 @@
+"""One table of texts as Markdown, LaTeX, CSV and HTML."""
+
+import csv
+import html
+import io
+from typing import NamedTuple
+
+from ifgan_jax import page
+
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "±": r"$\pm$", "–": "--", "−": "$-$", "α": r"$\alpha$",
+}  # fmt: skip
+
+
+class Table(NamedTuple):
+    """Plain texts; the first column names the row, the others are numbers or short words."""
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def markdown(table: Table) -> str:
+    """With the caption above it; a bar within a cell is escaped."""
+
+    def line(cells: tuple[str, ...]) -> str:
+        return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+    rule = "|---|" + "---:|" * (len(table.header) - 1)
+    return "\n".join([f"**{table.caption}**", "", line(table.header), rule, *map(line, table.rows)])
+
+
+def latex(table: Table) -> str:
+    """A float with `tabular` and booktabs' rules."""
+
+    def line(cells: tuple[str, ...]) -> str:
+        return " & ".join("".join(LATEX.get(c, c) for c in cell) for cell in cells) + r" \\"
+
+    columns = "l" + "r" * (len(table.header) - 1)
+    head = [r"\begin{table}", r"\centering", rf"\caption{{{line((table.caption,))[:-3]}}}"]
+    head += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(table.header), r"\midrule"]
+    foot = [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "\n".join([*head, *map(line, table.rows), *foot])
+
+
+def comma_separated(table: Table) -> str:
+    """Header and rows, RFC 4180's quotes, without the caption."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows([table.header, *table.rows])
+    return stream.getvalue().rstrip("\n")
+
+
+def html_table(table: Table) -> str:
+    """Escaped, under its caption; scrolls sideways where a screen is narrow."""
+    rows = [
+        f'<tr><th scope="row">{html.escape(name)}</th>'
+        + "".join(f'<td class="number">{html.escape(cell)}</td>' for cell in cells)
+        + "</tr>"
+        for name, *cells in table.rows
+    ]
+    header = [html.escape(cell) for cell in table.header]
+    body = page.table(header, rows, header[1:])
+    return f'<h3>{html.escape(table.caption)}</h3>\n<div class="wide">{body}</div>'

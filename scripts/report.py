@@ -1,0 +1,31 @@
+"""Tables 1 and 2, Figures 5 and 6 from all results there are; see `ifgan_jax.report.write_tables`.
+
+    python scripts/report.py --results=runs/tables/results --output=runs/tables
+
+Several folders of results, of several machines, are given with commas. A cell nobody ran reads
+"not run".
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from scripts import command_line
+
+RESULTS = flags.DEFINE_list("results", None, "Folders of results, with commas.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder of tables and figures; made if absent.")
+
+
+def main() -> None:
+    from ifgan_jax.report import write_tables
+    from ifgan_jax.tables import markdown
+
+    output = Path(OUTPUT.value)
+    tables = write_tables([Path(folder) for folder in RESULTS.value], output)
+    print("\n\n".join(map(markdown, tables)))
+    print(f"\npage: {output / 'tables.html'}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["results", "output"])
+    command_line.run(main)
