@@ -480,8 +480,10 @@ def _different(run: Result, averaged: Result, but: Sequence[str] = ()) -> str:
     """ "epochs 3 instead of 2; …", and whether the data differ; "" when nothing does."""
     ignored = (*SINGLE_RUNS, *FREE_KEYS, *but)
     keys = sorted((run.config.keys() | averaged.config.keys()) - set(ignored))
-    pairs = {key: (run.config.get(key), averaged.config.get(key)) for key in keys}
-    texts = [f"{key} {a} instead of {b}" for key, (a, b) in pairs.items() if a != b]
+    its, theirs = ({**dict.fromkeys(keys, "absent"), **r.config} for r in (run, averaged))
+    texts = [
+        f"{key} {its[key]} instead of {theirs[key]}" for key in keys if its[key] != theirs[key]
+    ]
     if run.metrics["data_hash"] != averaged.metrics["data_hash"]:
         texts.append("other data")
     return "; ".join(texts)
