@@ -18,7 +18,9 @@ from ifgan_jax.workdir import config_hash, flatten
 from tests import tiny_config
 
 ROOT = Path(__file__).parent.parent
-CONFIGS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem != "__init__")
+CONFIGS = sorted(
+    p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in ("__init__", "overlays")
+)
 
 
 def configs() -> dict[str, ConfigDict]:
