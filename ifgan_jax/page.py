@@ -38,6 +38,7 @@ figure img { display: block; width: 100%; background: #fff; padding: .4rem; bord
 figcaption { font-size: .9rem; margin: .4rem 0 1.6rem; }
 .wide { overflow-x: auto; margin-bottom: 1.6rem; }
 .wide table { width: auto; max-width: none; }
+.wide th { white-space: nowrap; }
 .columns { columns: 2 22rem; column-gap: 2rem; }
 .columns > figure { break-inside: avoid; }
 summary { cursor: pointer; padding: .3rem 0; }
