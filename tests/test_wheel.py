@@ -39,7 +39,8 @@ def test_wheel_holds_head_model_licence_and_provenance(tmp_path: Path):
         f"print([len(folder.joinpath(n).read_bytes()) for n in {FILES!r}])\n"
         "print(ifgan_jax.__file__)"
     )
-    done = subprocess.run([str(python), "-I", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    ask = [str(python), "-I", "-c", code]
+    done = subprocess.run(ask, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     sizes, where = done.stdout.splitlines()
     assert str(fresh) in where
