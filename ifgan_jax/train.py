@@ -184,6 +184,7 @@ class Run:
             prepare(self.parts.averages.images, config.data.crop),
             sharding.replicated(self.compiled.mesh),
         )
+        key = build.train_key(config)
         log = MetricLog(self.workdir, step)
         bar = tqdm(total=last_step, initial=step, unit="step", disable=None)
         with bar, contextlib.closing(log):
@@ -191,9 +192,7 @@ class Run:
                 epoch, start = divmod(step, self.steps_per_epoch)
                 pending: Metrics | None = None  # of the step before, still on the device
                 for batch in batches(config, self.compiled.mesh, self.parts.train, epoch, start):
-                    state, metrics = self.compiled.train_step(
-                        state, batch, targets, build.train_key(config)
-                    )
+                    state, metrics = self.compiled.train_step(state, batch, targets, key)
                     if pending is not None:
                         log_step(log, bar, step, epoch, pending, {})
                     step, pending = step + 1, metrics

@@ -2,9 +2,9 @@
 
     python scripts/benchmark.py input --size=224
 
-The loop of a run, its metrics written down, on batches that tf.data reads, shuffles and hands over,
-beside the same loop on one batch that lies on the device. Python's part is what the loop's thread
-has of a processor: reading, moving, dispatching, logging, but not waiting.
+The loop of a run, its metrics written down, on batches read, shuffled and moved to the device as a
+run does it, beside the same loop on one batch that lies there already. Python's part is what the
+loop's thread has of a processor: reading, moving, dispatching, logging, but not waiting.
 """
 
 import itertools
