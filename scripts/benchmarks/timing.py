@@ -131,6 +131,7 @@ class _Worker:
 
     def finish(self) -> None:
         self._facts |= self._ask(0)
+        self._process.join(self._limit)
 
     def measured(self) -> Measured:
         first, others = self._warm[0], float(np.mean(self._others))
