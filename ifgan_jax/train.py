@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -20,6 +21,7 @@ from ifgan_jax.arrays import Batch, Metrics
 from ifgan_jax.augment import prepare
 from ifgan_jax.checkpoint import Checkpoints, restore_tree
 from ifgan_jax.data.audit import SHOWN
+from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.parts import Parts
 from ifgan_jax.data.pipeline import num_batches, num_left_out, train_epoch
 from ifgan_jax.data.protocol import class_names
@@ -182,18 +184,17 @@ class Run:
             prepare(self.parts.averages.images, config.data.crop),
             sharding.replicated(self.compiled.mesh),
         )
+        key = build.train_key(config)
         log = MetricLog(self.workdir, step)
         bar = tqdm(total=last_step, initial=step, unit="step", disable=None)
         with bar, contextlib.closing(log):
             while step < last_step and not self.interruption.requested:
                 epoch, start = divmod(step, self.steps_per_epoch)
                 pending: Metrics | None = None  # of the step before, still on the device
-                for batch in self._batches(epoch, start):
-                    state, metrics = self.compiled.train_step(
-                        state, batch, targets, build.train_key(config)
-                    )
+                for batch in batches(config, self.compiled.mesh, self.parts.train, epoch, start):
+                    state, metrics = self.compiled.train_step(state, batch, targets, key)
                     if pending is not None:
-                        _log_step(log, bar, step, epoch, pending, {})
+                        log_step(log, bar, step, epoch, pending, {})
                     step, pending = step + 1, metrics
                     if self.interruption.requested:
                         break
@@ -201,7 +202,7 @@ class Run:
                 ended = step == (epoch + 1) * self.steps_per_epoch
                 reached = self._validate(state) if ended else None
                 validation = {} if reached is None else {"validation/accuracy": reached}
-                row = _log_step(log, bar, step, epoch, pending, validation)
+                row = log_step(log, bar, step, epoch, pending, validation)
                 best = reached is not None and reached >= self.progress["best_accuracy"]
                 if best:  # of equals the later, better trained one
                     self.progress.update(best_accuracy=reached, best_step=step)
@@ -224,24 +225,6 @@ class Run:
         best_step = self.progress["best_step"]
         self.checkpoints.save(state, self.progress, step=step, best_step=best_step)
 
-    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        """The epoch's batches from `start` on, on the mesh; the next is moved ahead of time."""
-        ready: Batch | None = None
-        for host in train_epoch(
-            self.parts.train,
-            batch_size=self.config.batch_size,
-            seed=self.config.seed,
-            epoch=epoch,
-            start_batch=start,
-        ):
-            arrays = (sharding.to_global(self.compiled.mesh, x) for x in (host.image, host.label))
-            coming = Batch(*arrays)
-            if ready is not None:
-                yield ready
-            ready = coming
-        if ready is not None:
-            yield ready
-
     def _validate(self, state: GanState) -> float | None:
         """Accuracy on the validation part, the only figure that selects a checkpoint.
 
@@ -258,7 +241,23 @@ class Run:
         return accuracy(confusion)
 
 
-def _log_step(
+def batches(
+    config: ConfigDict, mesh: Mesh, faces: Faces, epoch: int, start: int
+) -> Iterator[Batch]:
+    """The epoch's batches from `start` on, on the mesh; the next is moved ahead of time."""
+    ready: Batch | None = None
+    for host in train_epoch(
+        faces, batch_size=config.batch_size, seed=config.seed, epoch=epoch, start_batch=start
+    ):
+        coming = Batch(*(sharding.to_global(mesh, x) for x in (host.image, host.label)))
+        if ready is not None:
+            yield ready
+        ready = coming
+    if ready is not None:
+        yield ready
+
+
+def log_step(
     log: MetricLog,
     bar: tqdm,
     step: int,
