@@ -87,13 +87,13 @@ class Checkpoints:
         return sorted(path for path in kept if not (path / MANIFEST).exists())
 
     def restore(self, template: Tree, *, step: int) -> tuple[Tree, dict[str, Any]]:
-        """State and metadata of checkpoint `step`, placed as `template`'s leaves are.
+        """State and metadata of checkpoint `step` of the first process, placed like `template`.
 
         template: a state, or `jax.ShapeDtypeStruct`s with shardings. Raises
         DamagedCheckpointError, in all processes, when a file is missing or differs from the
         manifest.
         """
-        path = self._path(step)
+        path = self._path(hosts.of_first(step))  # others may read an old list from a network disk
         damage = None
         try:
             verify(path)

@@ -6,19 +6,22 @@ communicates, and JAX's distributed runtime is not started.
 """
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 
 from ifgan_jax import sharding
 
@@ -97,6 +100,13 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+@functools.cache
+def _everybody() -> tuple[Mesh, Callable]:
+    """The mesh of all devices, and `any` over it."""
+    mesh = sharding.make_mesh(jax.devices())
+    return mesh, jax.jit(jnp.any, out_shardings=sharding.replicated(mesh))
+
+
 def any_process(flag: bool) -> jax.Array | np.bool_:
     """Whether `flag` is set in any process. All must ask at the same point; nobody waits here.
 
@@ -105,9 +115,13 @@ def any_process(flag: bool) -> jax.Array | np.bool_:
     """
     if jax.process_count() == 1:
         return np.bool_(flag)
-    mesh = sharding.make_mesh(jax.devices())
-    flags = sharding.to_global(mesh, np.full(jax.local_device_count(), flag))
-    return jax.jit(jnp.any, out_shardings=sharding.replicated(mesh))(flags)
+    mesh, any_of = _everybody()
+    return any_of(sharding.to_global(mesh, np.full(jax.local_device_count(), flag)))
+
+
+def of_first(number: int) -> int:
+    """The first process's number, in all. All must ask at the same point."""
+    return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
 def barrier(name: str) -> None:
@@ -126,8 +140,23 @@ def in_turn(name: str) -> Iterator[None]:
 
 
 def check_same(what: str, text: str, remedy: str) -> None:
-    """ValueError unless all processes have the same `text`; all must call this."""
+    """ValueError in all processes unless they have the same `text`."""
     digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
     digests = multihost_utils.process_allgather(digest)
     if different := np.flatnonzero((digests != digests[0]).any(-1)).tolist():
         raise ValueError(f"{what} of process 0 and of {different} differ: {remedy}")
+
+
+def check_shared(folder: Path) -> None:
+    """FileNotFoundError in all processes unless each has the first one's `folder`."""
+    mark = folder / f".first_{of_first(os.getpid())}"  # a name that no network disk remembers
+    if is_first():
+        mark.touch()
+    barrier("marked")
+    missing = bool(any_process(not mark.exists()))
+    if is_first():
+        mark.unlink()
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} is not one folder for all processes: it must be on a disk that they share"
+        )

@@ -78,7 +78,7 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
         pretrained = None if checkpoints.steps() else build.check_pretrained(config)
         with hosts.in_turn("data"):  # rendered or cut into folds where that was not yet done
             parts = load_run_parts(config)
-        _check_processes_agree(config, parts, checkpoints)
+        _check_processes_agree(config, parts, workdir)
         steps_per_epoch = _steps_per_epoch(config, parts)
         compiled = build.compile_steps(config, build.build(config, steps_per_epoch), mesh)
         state, progress = _start(config, compiled, checkpoints, parts, pretrained)
@@ -125,14 +125,13 @@ def _steps_per_epoch(config: ConfigDict, parts: Parts) -> int:
     return steps
 
 
-def _check_processes_agree(config: ConfigDict, parts: Parts, checkpoints: Checkpoints) -> None:
-    """ValueError in all processes unless they have one config, the same data and one workdir."""
+def _check_processes_agree(config: ConfigDict, parts: Parts, workdir: Path) -> None:
+    """An error in all processes unless they have one config, the same data and one workdir."""
     remedy = "start the same command in all processes"
     hosts.check_same("config", config.to_json_best_effort(), remedy)
     remedy = f"prepare {config.data.name} once, and copy data.data_dir to every host"
     hosts.check_same("data", parts.data_hash + parts.folds_hash, remedy)
-    remedy = "all processes need the workdir of the first, on a disk that they share"
-    hosts.check_same("checkpoints", str(checkpoints.steps()), remedy)
+    hosts.check_shared(workdir)
 
 
 def _start(
@@ -146,7 +145,7 @@ def _start(
     template = build.abstract_state(compiled, config)
     for folder in checkpoints.unfinished():
         LOGGER.warning("%s was cut short (it has no manifest); passed over", folder)
-    if checkpoints.steps():
+    if hosts.of_first(len(checkpoints.steps())):
         state, progress = checkpoints.restore_latest(template)
         check_data(config, parts, progress)
         LOGGER.info("resuming at step %d", progress["step"])

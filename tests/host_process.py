@@ -1,11 +1,13 @@
 """One process of several, as test_hosts.py starts them; waits for the dead are short here.
 
-python tests/host_process.py steps --state=FILE --output=FILE --coordinator_address=… …
-python tests/host_process.py train --config=… --workdir=… --coordinator_address=… …
+python -m tests.host_process agree --output=FILE --coordinator_address=… …
+python -m tests.host_process steps --state=FILE --output=FILE --coordinator_address=… …
+python -m tests.host_process train --config=… --workdir=… --coordinator_address=… …
 """
 
 import pickle
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,20 +89,52 @@ def run(
     return jax.device_get(compiled.whole(state)), logged, share
 
 
-def take_steps() -> None:
+def take_steps() -> Any:
+    """Three float64 steps and one float32 step."""
     start = pickle.loads(Path(STATE.value).read_bytes())
+    with jax.enable_x64(True):
+        exact = run(start, np.float64, 3, jax.devices())
+    return exact, run(start, np.float32, 1, jax.devices())
+
+
+def agree() -> Any:
+    """What the functions of `hosts` say in this process, the number of which is `me`."""
+    me, folder = jax.process_index(), Path(OUTPUT.value).parent
+    said: dict[str, Any] = {
+        "first": hosts.is_first(),
+        "any": [bool(hosts.any_process(flag)) for flag in (me == 1, me == 0, False)],
+        "of first": hosts.of_first(7 + me),
+    }
+    with hosts.in_turn("files"):
+        said["found"] = [path.name for path in folder.glob("turn_*")]
+        (folder / f"turn_{me}").touch()
+    hosts.check_same("text", "the same", "do nothing")
+    hosts.check_shared(folder)
+    (folder / f"own_{me}").mkdir()
+    for name, check in {
+        "differs": lambda: hosts.check_same("text", f"of {me}", "make it so"),
+        "not shared": lambda: hosts.check_shared(folder / f"own_{me}"),
+    }.items():
+        try:
+            check()
+        except (ValueError, FileNotFoundError) as error:
+            said[name] = str(error)
+    return said
+
+
+def keep(task: Callable[[], Any]) -> None:
+    """Write what `task` returns, as one of the processes."""
     with hosts.connected(
         train.COORDINATOR.value, train.NUM_PROCESSES.value, train.PROCESS_ID.value
     ):
-        with jax.enable_x64(True):
-            exact = run(start, np.float64, 3, jax.devices())
-        single = run(start, np.float32, 1, jax.devices())
-        Path(OUTPUT.value).write_bytes(pickle.dumps((exact, single)))
+        Path(OUTPUT.value).write_bytes(pickle.dumps(task()))
 
+
+TASKS = {"steps": partial(keep, take_steps), "agree": partial(keep, agree), "train": train.main}
 
 if __name__ == "__main__":
     hosts.HEARTBEAT_SECONDS = 10
-    task = sys.argv.pop(1)
-    if task == "train":
+    name = sys.argv.pop(1)
+    if name == "train":
         shorten()
-    command_line.run({"steps": take_steps, "train": train.main}[task])
+    command_line.run(TASKS[name])
