@@ -14,7 +14,8 @@ PACKAGE = ROOT / "ifgan_jax"
 
 # Each module may import those on the lines above it; modules of one line do not see each other.
 LAYERS = [
-    ["arrays", "published", "data.protocol", "data.processes", "data.host_tensorflow"],
+    ["arrays", "published", "sharding", "data.protocol", "data.processes", "data.host_tensorflow"],
+    ["hosts"],
     [
         "data.synthetic",
         "data.vendor",
@@ -25,7 +26,6 @@ LAYERS = [
         "island",
         "metrics",
         "augment",
-        "sharding",
         "checkpoint",
         "workdir",
         "visualize",
