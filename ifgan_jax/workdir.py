@@ -32,6 +32,7 @@ FREE_KEYS = (
     "data.data_dir",
     "data.strict_audit",
     "checkpoint_every_epochs",
+    "remat",
     "generator.attention_block",
     "evaluation.batch_size",
 )

@@ -27,18 +27,21 @@ def attend(
     key: Float[Array, "b n e"],
     value: Float[Array, "b n c"],
     block: int,
+    *,
+    remat: bool = True,
 ) -> Float[Array, "b n c"]:
     """softmax(query keyᵀ) value, holding at most about `block` of the b·n² scores at once.
 
     The rows are taken in groups, and a group's scores are computed again in the backward pass: one
-    more product per group buys memory linear in n. A group has at least one row.
+    more product per group buys memory linear in n. A group has at least one row. Without `remat`
+    the backward pass finds all scores kept.
     """
     b, n, _ = query.shape
 
-    @jax.checkpoint
     def rows(query: Float[Array, "b q e"]) -> Float[Array, "b q c"]:
         return jnp.einsum("bqn,bnc->bqc", attention_rows(query, key).astype(value.dtype), value)
 
+    rows = jax.checkpoint(rows) if remat else rows
     size = max(1, min(n, block // (b * n)))
     groups = -(-n // size)
     if groups == 1:
@@ -58,6 +61,7 @@ class SelfAttention(nn.Module):
 
     reduction: int
     block: int
+    remat: str
     dtype: DTypeLike
 
     @nn.compact
@@ -74,5 +78,5 @@ class SelfAttention(nn.Module):
         gamma = self.param("gamma", nn.initializers.zeros, (), storage_dtype(self.dtype))
         if points is not None:
             self.sow("attention", "rows", attention_rows(query[:, points], key))
-        attended = attend(query, key, value, self.block).reshape(x.shape)
-        return gamma.astype(x.dtype) * attended + x
+        attended = attend(query, key, value, self.block, remat=self.remat != "none")
+        return gamma.astype(x.dtype) * attended.reshape(x.shape) + x

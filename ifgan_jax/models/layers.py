@@ -17,6 +17,9 @@ from jaxtyping import Array, Float
 from ifgan_jax.arrays import storage_dtype
 
 Initializer = Callable[..., jax.Array]
+# What the backward pass computes again instead of keeping it: nothing, the attention's scores, or
+# these and the inside of every stage of G and residual block of E.
+REMAT = ("none", "attention", "blocks")
 GAN_INIT = nn.initializers.normal(0.02)  # pix2pix: every convolution of G and D
 
 
@@ -34,6 +37,17 @@ def conv(dtype: DTypeLike, **options: Any) -> Callable[..., nn.Conv]:
         conv_general_dilated=conv_general_dilated,
         **options,
     )
+
+
+def run_block(
+    block: nn.Module, x: Float[Array, "b h w c"], *, train: bool, remat: str
+) -> Float[Array, "b oh ow f"]:
+    """block(x, train=train); under "blocks" its inside is computed again in the backward pass."""
+
+    def run(block: nn.Module, x: Float[Array, "b h w c"]) -> Float[Array, "b oh ow f"]:
+        return block(x, train=train)
+
+    return nn.remat(run)(block, x) if remat == "blocks" else run(block, x)
 
 
 def batch_norm(dtype: DTypeLike, train: bool, scale_init: Initializer) -> Callable[..., nn.Module]:
