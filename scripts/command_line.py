@@ -1,32 +1,79 @@
 """What every script does around its work: plain messages, errors without a traceback."""
 
+import importlib
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from absl import app, flags
 from absl import logging as absl_logging
 
+LOGGER = logging.getLogger("ifgan_jax")
 
-def run(main: Callable[[], None]) -> None:
-    """Parse flags, show our own messages on stderr, turn expected errors into one line."""
 
-    def guarded(arguments: Sequence[str]) -> None:
-        if len(arguments) > 1:
-            raise app.UsageError(f"unknown argument {arguments[1]!r}: every option begins with --")
+def run(main: Callable[[], None], arguments: Sequence[str] | None = None) -> None:
+    """Parse flags, show our own messages on stderr, turn expected errors into one line.
+
+    arguments: the script's name, then its flags; None: as the script was called.
+    """
+
+    def guarded(left: Sequence[str]) -> None:
+        if len(left) > 1:
+            raise app.UsageError(f"unknown argument {left[1]!r}: every option begins with --")
         absl_logging.set_verbosity(absl_logging.WARNING)  # orbax tells every file it touches
-        ours = logging.getLogger("ifgan_jax")
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(message)s"))
-        ours.addHandler(handler)
-        ours.setLevel(logging.INFO)
-        ours.propagate = False
+        LOGGER.addHandler(handler)
+        LOGGER.setLevel(logging.INFO)
+        LOGGER.propagate = False
+        keep_compiled()
         try:
             main()
         except (ValueError, OSError, FloatingPointError, ImportError) as error:
             raise SystemExit(f"error: {error}") from error
 
-    app.run(guarded, flags_parser=_parse)
+    app.run(guarded, argv=list(arguments or sys.argv), flags_parser=_parse)
+
+
+def run_command(package: str, commands: Sequence[str]) -> None:
+    """`run` the `main` of <package>.<command>, the script's first argument.
+
+    Only that module is imported, so --help lists its flags alone, and what the others need (a TPU's
+    compiler, PyTorch) is not asked for.
+    """
+    script, *rest = sys.argv
+    if not rest or rest[0] not in commands:
+        given = f"{rest[0]!r} is no command" if rest else "no command"
+        choices = ", ".join(commands)
+        raise SystemExit(f"error: {given}: the first argument is one of {choices}; then its flags")
+    module = importlib.import_module(f"{package}.{rest[0]}")
+    sys.modules["__main__"].__doc__ = module.__doc__  # what --help shows
+    run(module.main, [script, *rest[1:]])
+
+
+def keep_compiled() -> None:
+    """Keep compiled programs on disk, so that the next start of the same run need not compile.
+
+    In JAX_COMPILATION_CACHE_DIR if that is set ("" for nowhere), else below XDG_CACHE_HOME or
+    ~/.cache. Programs are found by their code, the libraries' versions, flags and device; what
+    compiles in less than a second is not kept. A damaged entry is told and compiled anew.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = cache / "ifgan_jax" / "compiled"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{folder} is read-only")
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
+        LOGGER.warning("each start will compile anew: no folder for compiled programs (%s)", error)
+        return
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    if jax := sys.modules.get("jax"):  # it has read its environment already
+        jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 def _parse(arguments: list[str]) -> list[str]:

@@ -147,11 +147,12 @@ class Twin:
         centres: Tensor,
         weights: Objective,
         rates: Sequence[float],
+        fused: bool = False,  # Adam's update as one kernel: for comparisons of speed
     ):
         self.networks, self.centres, self.weights = networks, centres, weights
         self.optimizers = {
             name: torch.optim.Adam(
-                network.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-4
+                network.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=fused
             )
             for (name, network), rate in zip(networks.items(), rates, strict=True)
         }

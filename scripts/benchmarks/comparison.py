@@ -1,0 +1,130 @@
+"""Several sides measured in turns: their figures, beside one another and the device's ceilings."""
+
+import math
+from collections.abc import Mapping
+
+from ifgan_jax.tables import Table
+from scripts.benchmarks import options, report
+from scripts.benchmarks.timing import Measured, Side, alternate, spread
+
+HEADER = ("", "median", "25–75 %", "× ours", "images/s per device", "first run", "peak memory")
+
+
+def measure(sides: Mapping[str, Side]) -> report.Result:
+    """`sides`, `ceilings`, `device` and `versions` of a result, by the flags of `options`.
+
+    The first side must be ours. Raises ValueError when it fails; of others the failure is a result.
+    """
+    rounds, seconds, limit = (
+        flag.value for flag in (options.ROUNDS, options.SECONDS, options.LIMIT)
+    )
+    return compare(alternate(sides, rounds=rounds, seconds=seconds, limit=limit), sides)
+
+
+def compare(found: Mapping[str, Measured], sides: Mapping[str, Side]) -> report.Result:
+    """As `measure`, of what was found."""
+    (name, mine), *_ = found.items()
+    if mine.failed:
+        raise ValueError(f"{name} failed: {mine.failed}")
+    ceilings = {
+        kind: max(side.ceilings[kind] for side in found.values() if not side.failed)
+        for kind in mine.ceilings
+    }
+    device = mine.facts["device"]
+    versions: dict[str, str] = {}
+    for side in found.values():
+        versions |= side.facts.get("versions", {})
+    rows = {name: _figures(side, device["devices"], ceilings) for name, side in found.items()}
+    for name, figures in rows.items():
+        figures["beside"] = sides[name].beside
+    return {"sides": rows, "ceilings": ceilings, "device": device, "versions": versions}
+
+
+def _figures(side: Measured, devices: int, ceilings: dict[str, float]) -> report.Result:
+    if side.failed:
+        return {"failed": side.failed}
+    times = spread(side.times)
+    facts = {k: v for k, v in side.facts.items() if k not in ("device", "versions")}
+    figures = {
+        **times,
+        "others_share": side.others,
+        "images_per_s_per_device": facts["images"] / times["median_s"] / devices,
+        "first_run_s": side.first_run,
+        "peak_memory_bytes": side.peak_memory,
+        "ceilings": side.ceilings,
+        **facts,
+    }
+    return figures | shares(facts, times["median_s"] * devices, ceilings)
+
+
+def shares(
+    facts: Mapping[str, float], device_seconds: float, ceilings: Mapping[str, float]
+) -> dict[str, float]:
+    """How much of the device's measured best a side reaches; nothing where FLOPs are not known."""
+    if "flops" not in facts:
+        return {}
+    copied = device_seconds * ceilings["copy_bytes_per_s"]
+    multiplied = device_seconds * ceilings["matmul_flops_per_s"]
+    return {
+        "flops_per_s": facts["flops"] / device_seconds,
+        "of_matmul_ceiling": facts["product_flops"] / multiplied,
+        "of_copy_ceiling_all_fused": facts["product_bytes"] / copied,
+        "of_copy_ceiling_nothing_fused": facts["bytes_unfused"] / copied,
+    }
+
+
+def best_ratio(content: report.Result, name: str, figure: str = "median_s") -> float:
+    """The fastest of those beside `name`, over it: above 1 it is faster. NaN if there are none."""
+    others = [
+        side[figure]
+        for other, side in content["sides"].items()
+        if other != name and side["beside"] == name and figure in side
+    ]
+    return min(others, default=math.nan) / content["sides"][name][figure]
+
+
+def table(caption: str, content: report.Result) -> Table:
+    """A row a side."""
+    sides = content["sides"]
+    rows = (_row(name, side, sides[side["beside"]]) for name, side in sides.items())
+    return Table(caption, HEADER, tuple(rows))
+
+
+def _row(name: str, side: report.Result, beside: report.Result) -> tuple[str, ...]:
+    if "failed" in side:
+        return (name, f"failed: {side['failed']}", *[""] * (len(HEADER) - 2))
+    low, high = (report.duration(side[f"quartile_{i}_s"]) for i in (1, 3))
+    return (
+        name,
+        report.duration(side["median_s"]),
+        f"{low} – {high}",
+        f"{side['median_s'] / beside['median_s']:.2f}" if "median_s" in beside else "",
+        f"{side['images_per_s_per_device']:.3g}",
+        report.duration(side.get("compile_s", 0.0) + side["first_run_s"]),
+        report.size(side["peak_memory_bytes"]),
+    )
+
+
+def cost_table(caption: str, side: report.Result, ceilings: Mapping[str, float]) -> Table:
+    """What one of our programs consists of, and how near it comes to the ceilings."""
+    matmul, copy = ceilings["matmul_flops_per_s"], ceilings["copy_bytes_per_s"]
+    phases = (side[f"{phase}_s"] for phase in ("trace", "lower", "backend_compile"))
+    kinds = (side[f"{kind}_bytes"] for kind in ("arguments", "outputs", "temporaries"))
+    flops, moved = (side[f"compiler_{kind}_loops_once"] for kind in ("flops", "bytes"))
+    copied = (side[f"of_copy_ceiling_{kind}_fused"] for kind in ("all", "nothing"))
+    rows = {
+        "FLOPs, loop bodies times their trips": report.size(side["flops"], "FLOP"),
+        "the compiler's FLOPs, loop bodies once": report.size(flops, "FLOP"),
+        "bytes, nothing fused": report.size(side["bytes_unfused"]),
+        "bytes of the products alone": report.size(side["product_bytes"]),
+        "the compiler's bytes, loop bodies once": report.size(moved),
+        f"products, of the matmul ceiling ({report.size(matmul, 'FLOP/s')})": (
+            f"{side['of_matmul_ceiling']:.1%}"
+        ),
+        f"bytes of the products to all, of the copy ceiling ({report.size(copy, 'B/s')})": (
+            " – ".join(f"{share:.1%}" for share in copied)
+        ),
+        "compilation: trace + lower + backend": " + ".join(map(report.duration, phases)),
+        "planned: arguments, outputs, temporaries": ", ".join(map(report.size, kinds)),
+    }
+    return Table(caption, ("", "value"), tuple(rows.items()))

@@ -1,0 +1,46 @@
+"""Flags that several commands share."""
+
+from typing import NamedTuple
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from scripts.benchmarks import sizes
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "File with get_config(), in place of --size.", lock_config=True
+)
+SIZE = flags.DEFINE_enum("size", None, sizes.NAMES, "What is measured, where no --config is given.")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "JSON file to write; by default runs/benchmarks/<command>_<size>.json."
+)
+ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns that each side has.", lower_bound=1)
+SECONDS = flags.DEFINE_float("seconds", 2.0, "A turn lasts so long, but at least one step.", 0.0)
+LIMIT = flags.DEFINE_float(
+    "limit", 900.0, "Seconds for a side to get ready, or to take a turn; then it has failed.", 0.0
+)
+
+
+class Chosen(NamedTuple):
+    """A config and what the results call it."""
+
+    name: str
+    config: ConfigDict
+
+
+def chosen(default: str = "demo") -> Chosen:
+    """--config or --size. Raises ValueError when both are given."""
+    if CONFIG.value is None:
+        name = SIZE.value or default
+        return Chosen(name, sizes.get_config(name))
+    if SIZE.value is not None:
+        raise ValueError("--size and --config: give one of them")
+    return Chosen(config_flags.get_config_filename(flags.FLAGS["config"]), CONFIG.value)
+
+
+def numbers(flag: str, texts: list[str]) -> list[int]:
+    """The positive numbers of a list flag. Raises ValueError naming it."""
+    for text in texts:
+        if not text.isdecimal() or not int(text):
+            raise ValueError(f"--{flag}: {text!r} is no positive number")
+    return sorted({int(text) for text in texts})

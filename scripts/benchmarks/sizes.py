@@ -1,0 +1,33 @@
+"""The sizes that are measured, as configs: faces made up, weights random, all else of the paper.
+
+    --config=scripts/benchmarks/sizes.py:224 --config.dtype=bfloat16
+
+is --size=224 with a change.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default, demo
+
+# input side in pixels: (stored side, batch, depth of the ResNet); widths are the paper's
+PAPER_WIDTHS = {"96": (110, 16, 18), "224": (256, 4, 101)}
+NAMES = ("demo", *PAPER_WIDTHS)
+
+
+def get_config(size: str) -> ConfigDict:
+    """Raises ValueError for a name that is not in NAMES."""
+    if size not in NAMES:
+        raise ValueError(f"size {size!r} is unknown: choose from {', '.join(NAMES)}")
+    if size == "demo":
+        config = demo.get_config().unlock()
+        config.data.name = "fake_faces/72_200"
+        return config.lock()
+    config = default.get_config().unlock()
+    stored, config.batch_size, config.classifier.depth = PAPER_WIDTHS[size]
+    config.evaluation.batch_size = config.batch_size
+    config.data.name = f"fake_faces/{stored}_200"
+    config.data.additional = ()
+    config.data.image_size = stored
+    config.data.crop = int(size)
+    config.classifier.pretrained = ""
+    return config.lock()

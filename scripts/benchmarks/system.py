@@ -1,0 +1,65 @@
+"""What the operating system tells of this process, and of the others beside it."""
+
+import ctypes
+import math
+import os
+import platform
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+STATUS, FORGET, STAT = (Path("/proc") / name for name in ("self/status", "self/clear_refs", "stat"))
+
+
+def cores() -> int:
+    """Processor cores that this process may use: XLA's thread count, and PyTorch's beside it."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def processor() -> str:
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def forget_peak() -> None:
+    """Start `peak_memory` anew, without what compiling left behind (Linux; else nothing)."""
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+    if FORGET.exists():
+        FORGET.write_text("5")
+
+
+def peak_memory() -> int:
+    """Bytes that this process held at its peak."""
+    if STATUS.exists():
+        (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class OthersWork:
+    """What other processes do with the processors, from its making to `share()`."""
+
+    def __init__(self) -> None:
+        self._start = self._now()
+
+    def share(self) -> float:
+        """0 when all others slept, 1 when they had every core; NaN but on Linux."""
+        wall, own, busy = (b - a for a, b in zip(self._start, self._now(), strict=True))
+        return float(np.maximum(0.0, busy - own)) / (wall * (os.cpu_count() or 1))
+
+    def _now(self) -> tuple[float, float, float]:
+        """Seconds: the clock, this process's on processors, all processes'."""
+        busy = math.nan
+        if STAT.exists():  # user nice system idle iowait irq softirq steal, in ticks
+            ticks = [int(field) for field in STAT.read_text().split("\n")[0].split()[1:9]]
+            busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+        return time.perf_counter(), time.process_time(), busy
