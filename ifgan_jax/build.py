@@ -23,6 +23,7 @@ from ifgan_jax.island import REDUCTIONS
 from ifgan_jax.models.classifier import INPUTS, RESNETS
 from ifgan_jax.models.discriminator import PatchGAN
 from ifgan_jax.models.generator import AttentionUNet
+from ifgan_jax.models.layers import REMAT
 from ifgan_jax.objective import Objective
 from ifgan_jax.optimizers import adam_l2, steps_schedule
 from ifgan_jax.state import GanState, Networks, Optimizers, create_state
@@ -74,6 +75,7 @@ def build_networks(config: ConfigDict) -> Networks:
     """G, D and E of `config`, or E alone for the baseline."""
     _choose("method", config.method, METHODS)
     _choose("dtype", config.dtype, DTYPES)
+    _choose("remat", config.remat, REMAT)
     _choose("classifier.depth", config.classifier.depth, RESNETS)
     _choose("classifier.inputs", config.classifier.inputs, INPUTS)
     _at_least("data.crop", config.data.crop, 1)
@@ -88,11 +90,13 @@ def build_networks(config: ConfigDict) -> Networks:
         width=config.classifier.width,
         num_classes=config.data.num_classes,
         inputs=config.classifier.inputs,
+        remat=config.remat,
         dtype=dtype,
     )
     # widths are a list once the config was read from JSON
     generator = AttentionUNet(
         channels=config.data.channels,
+        remat=config.remat,
         dtype=dtype,
         **{**config.generator, "widths": tuple(config.generator.widths)},
     )

@@ -33,6 +33,7 @@ FREE_KEYS = (
     "data.strict_audit",
     "checkpoint_every_epochs",
     "shard_parameters",
+    "remat",
     "generator.attention_block",
     "evaluation.batch_size",
 )

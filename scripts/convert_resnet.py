@@ -68,7 +68,11 @@ def convert_file(weights: Path, output: Path, depth: int) -> str:
     arrays = read_weights(weights)
     num_classes = len(arrays["fc.bias"]) if "fc.bias" in arrays else 1000
     resnet = RESNETS[depth](
-        width=64, num_classes=num_classes, inputs="source", dtype=jnp.dtype("float32")
+        width=64,
+        num_classes=num_classes,
+        inputs="source",
+        remat="none",
+        dtype=jnp.dtype("float32"),
     )
     try:
         variables = pretrained.convert(arrays, resnet, channels=3)

@@ -23,7 +23,7 @@ CROP = 32
 SIZE = 4  # images of `faces`
 
 
-def networks(dtype: Any = jnp.float32, **changes: Any) -> Networks:
+def networks(dtype: Any = jnp.float32, remat: str = "attention", **changes: Any) -> Networks:
     """All stages and attentions; an 8-position attention block makes several groups."""
     generator = {
         "widths": (8, 8, 8, 8),
@@ -32,6 +32,7 @@ def networks(dtype: Any = jnp.float32, **changes: Any) -> Networks:
         "attention": True,
         "attention_reduction": 8,
         "attention_block": 4 * 64 * 16,
+        "remat": remat,
         "dtype": dtype,
     }
     classifier = {
@@ -40,6 +41,7 @@ def networks(dtype: Any = jnp.float32, **changes: Any) -> Networks:
         "width": 4,
         "num_classes": CLASSES,
         "inputs": "pair",
+        "remat": remat,
         "dtype": dtype,
     }
     return Networks(

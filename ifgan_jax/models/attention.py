@@ -121,6 +121,7 @@ class SelfAttention(nn.Module):
 
     reduction: int
     block: int
+    remat: str
     dtype: DTypeLike
 
     @nn.compact
@@ -139,5 +140,9 @@ class SelfAttention(nn.Module):
         gamma = self.param("gamma", nn.initializers.zeros, (), storage_dtype(self.dtype))
         if points is not None:
             self.sow("attention", "rows", attention_rows(query[:, points], key))
-        attended = attend(query, key, value, self.block).reshape(x.shape)
-        return gamma.astype(x.dtype) * attended + x
+        if self.remat == "none":
+            rows = attention_rows(query, key).astype(value.dtype)
+            attended = jnp.einsum("bqn,bnc->bqc", rows, value)
+        else:
+            attended = attend(query, key, value, self.block)
+        return gamma.astype(x.dtype) * attended.reshape(x.shape) + x

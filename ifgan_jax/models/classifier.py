@@ -8,7 +8,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from ifgan_jax.arrays import Features, Image, Logits, storage_dtype
-from ifgan_jax.models.layers import NO_PADDING, BatchNorm, Conv, max_pool_3x3_stride_2
+from ifgan_jax.models.layers import (
+    NO_PADDING,
+    BatchNorm,
+    Conv,
+    max_pool_3x3_stride_2,
+    run_block,
+)
 
 INPUTS = ("pair", "generated", "source")
 
@@ -75,6 +81,7 @@ class ResNet(nn.Module):
 
     inputs: which faces it reads, one of INPUTS: the "pair" by eq. 4 (channels concatenated), the
     "generated" one alone, or the "source" alone, which is the paper's baseline.
+    remat: one of layers.REMAT (memory only).
     """
 
     stage_sizes: tuple[int, ...]
@@ -82,6 +89,7 @@ class ResNet(nn.Module):
     width: int
     num_classes: int
     inputs: str
+    remat: str
     dtype: DTypeLike
 
     @property
@@ -111,7 +119,8 @@ class ResNet(nn.Module):
             for index in range(size):
                 stride = 2 if stage > 0 and index == 0 else 1
                 name = f"stage_{stage}_block_{index}"
-                x = self.block(self.width * 2**stage, stride, self.dtype, name=name)(x, train=train)
+                block = self.block(self.width * 2**stage, stride, self.dtype, name=name)
+                x = run_block(block, x, train=train, remat=self.remat)
         features = x.astype(self.head_dtype).mean((1, 2))
         head = nn.Dense(
             self.num_classes, dtype=self.head_dtype, param_dtype=self.head_dtype, name="head"

@@ -20,6 +20,7 @@ from ifgan_jax.models.layers import (
     UpConv,
     gan_scale_init,
     max_pool_2x2,
+    run_block,
 )
 
 ATTENTION_STAGE = 2  # the maps of 1/4 of the input's side: 56×56 at 224 px (Sec. 4.6)
@@ -47,6 +48,7 @@ class AttentionUNet(nn.Module):
     widths: features of each encoding stage; one 2×2 pooling between neighbours.
     convs_per_stage: convolutions a stage. attention: the three modules of Fig. 3, on or off.
     attention_reduction: C1 / C2 of Fig. 4. attention_block: scores held at once (memory only).
+    remat: one of layers.REMAT (memory only).
     """
 
     widths: tuple[int, ...]
@@ -55,6 +57,7 @@ class AttentionUNet(nn.Module):
     attention: bool
     attention_reduction: int
     attention_block: int
+    remat: str
     dtype: DTypeLike
 
     @property
@@ -90,7 +93,7 @@ class AttentionUNet(nn.Module):
             if not self.attention or stage != ATTENTION_STAGE:
                 return x
             reduction, block = self.attention_reduction, self.attention_block
-            return SelfAttention(reduction, block, self.dtype, name=name)(x, points)
+            return SelfAttention(reduction, block, self.remat, self.dtype, name=name)(x, points)
 
         self.check_size(*source.shape[1:3])
         norm = partial(BatchNorm, train, self.dtype, gan_scale_init)
@@ -98,9 +101,8 @@ class AttentionUNet(nn.Module):
         skips = []
         x = source.astype(self.dtype)
         for stage, width in enumerate(self.widths):
-            x = Stage(width, self.convs_per_stage, self.dtype, name=f"encoder_{stage}")(
-                x, train=train
-            )
+            encode = Stage(width, self.convs_per_stage, self.dtype, name=f"encoder_{stage}")
+            x = run_block(encode, x, train=train, remat=self.remat)
             if stage < last:
                 skips.append(attend("skip_attention", stage, x))
                 x = max_pool_2x2(attend("encoder_attention", stage, x))
@@ -109,9 +111,8 @@ class AttentionUNet(nn.Module):
             x = UpConv(width, self.dtype, GAN_INIT, name=f"up_{stage}")(x)
             x = nn.relu(norm(name=f"up_norm_{stage}")(x))
             x = jnp.concatenate([skips[stage], x], axis=-1)
-            x = Stage(width, self.convs_per_stage, self.dtype, name=f"decoder_{stage}")(
-                x, train=train
-            )
+            decode = Stage(width, self.convs_per_stage, self.dtype, name=f"decoder_{stage}")
+            x = run_block(decode, x, train=train, remat=self.remat)
             x = attend("decoder_attention", stage, x)
         output = Conv(self.channels, (1, 1), NO_PADDING, self.dtype, GAN_INIT, name="output")
         return jnp.tanh(output(x).astype(source.dtype))

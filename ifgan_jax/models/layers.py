@@ -19,6 +19,9 @@ from ifgan_jax.models.convolution import Padding, convolve
 
 Initializer = Callable[..., jax.Array]
 NO_PADDING: Padding = ((0, 0), (0, 0))
+# What the backward pass computes again instead of keeping it: nothing, the attention's scores, or
+# these and the inside of every stage of G and residual block of E.
+REMAT = ("none", "attention", "blocks")
 GAN_INIT = nn.initializers.normal(0.02)  # pix2pix: every convolution of G and D
 
 
@@ -48,6 +51,17 @@ class Conv(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (self.features,), kept)
             y += bias.astype(self.dtype)
         return y
+
+
+def run_block(
+    block: nn.Module, x: Float[Array, "b h w c"], *, train: bool, remat: str
+) -> Float[Array, "b oh ow f"]:
+    """block(x, train=train); under "blocks" its inside is computed again in the backward pass."""
+
+    def run(block: nn.Module, x: Float[Array, "b h w c"]) -> Float[Array, "b oh ow f"]:
+        return block(x, train=train)
+
+    return nn.remat(run)(block, x) if remat == "blocks" else run(block, x)
 
 
 class BatchNorm(nn.Module):

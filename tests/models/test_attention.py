@@ -86,7 +86,7 @@ def test_no_array_of_the_program_exceeds_the_block():
 
 
 def module(block: int = 2**22) -> SelfAttention:
-    return SelfAttention(reduction=8, block=block, dtype=jnp.float32)
+    return SelfAttention(reduction=8, block=block, remat="attention", dtype=jnp.float32)
 
 
 def test_starts_as_the_identity_and_learns_gamma_first():

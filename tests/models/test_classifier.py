@@ -19,7 +19,9 @@ TORCHVISION = {
 
 @pytest.mark.parametrize("depth", RESNETS)
 def test_has_torchvisions_parameter_count(depth: int):
-    model = RESNETS[depth](width=64, num_classes=1000, inputs="source", dtype=jnp.float32)
+    model = RESNETS[depth](
+        width=64, num_classes=1000, inputs="source", remat="none", dtype=jnp.float32
+    )
     image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
     (logits, features), variables = jax.eval_shape(
         lambda x: model.init_with_output(jax.random.key(0), x, train=False), image
@@ -33,7 +35,7 @@ def test_selects_its_faces():
     source, face = jnp.zeros((1, 8, 8, 1)), jnp.ones((1, 8, 8, 1))
 
     def selected(inputs: str) -> jax.Array:
-        model = RESNETS[18](width=4, num_classes=6, inputs=inputs, dtype=jnp.float32)
+        model = RESNETS[18](width=4, num_classes=6, inputs=inputs, remat="none", dtype=jnp.float32)
         return model.select(source, face)
 
     np.testing.assert_array_equal(selected("pair")[0, 0, 0], [0, 1])

@@ -17,6 +17,7 @@ def unet(**changes) -> AttentionUNet:
         "attention": True,
         "attention_reduction": 8,
         "attention_block": 2**22,
+        "remat": "attention",
         "dtype": jnp.float32,
     }
     return AttentionUNet(**{**fields, **changes})

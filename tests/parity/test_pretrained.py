@@ -26,7 +26,7 @@ from tests.tiny import assert_trees_close, relative_error
 pytestmark = pytest.mark.parity
 
 Weights = dict[str, torch.Tensor]
-NET = RESNETS[18](width=64, num_classes=6, inputs="source", dtype=jnp.dtype("float32"))
+NET = RESNETS[18](width=64, num_classes=6, inputs="source", remat="none", dtype=jnp.float32)
 
 
 @pytest.fixture(scope="module")

@@ -41,10 +41,11 @@ def make_networks(block: str, dtype: Any) -> Networks:
             attention=True,
             attention_reduction=8,
             attention_block=4 * 64 * 16,  # several groups of rows
+            remat="attention",
             dtype=dtype,
         ),
         PatchGAN(4, dtype),
-        ResNet(STAGES, BLOCKS[block][0], 4, tiny.CLASSES, "pair", dtype),
+        ResNet(STAGES, BLOCKS[block][0], 4, tiny.CLASSES, "pair", "attention", dtype),
     )
 
 

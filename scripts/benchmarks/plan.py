@@ -1,0 +1,249 @@
+"""The train step compiled for a TPU that is not there: does it fit, what does it cost?
+
+    python scripts/benchmark.py plan --config=configs/default.py --config.dtype=bfloat16 \
+        --topology=v5e:2x2 --chips=1
+
+Topologies are named as libtpu names them: v4:2x2x1, v5e:2x2, v5p:2x2x1, v6e:2x2, and larger ones up
+to v5e:16x16. A compilation at 224 px takes minutes and about 4 GB of memory. Needs
+pip install -e '.[tpu]', which brings the TPU's compiler; no TPU is touched.
+"""
+
+import math
+from typing import NamedTuple
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from ifgan_jax.tables import Table
+from scripts.benchmarks import options, report, tpu
+
+TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "The TPU, as libtpu names it.")
+CHIPS = flags.DEFINE_integer("chips", 1, "Chips of it; the batch is split over them.", 1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "In place of the config's; global.", 1)
+LARGEST_BATCH = flags.DEFINE_bool(
+    "largest_batch",
+    False,
+    "Compile at half the batch too, and at the largest one that a line through both promises.",
+)
+IMAGES = flags.DEFINE_integer(
+    "images", None, "Training images of a run; by default the paper's (Sec. 4.1).", 1
+)
+
+
+class Chip(NamedTuple):
+    """Peak rates of one chip, as Google Cloud's TPU documentation prints them."""
+
+    flops: float  # FLOP/s in bfloat16; float32 products take the same path by default
+    bandwidth: float  # bytes/s between HBM and core
+    memory: float  # bytes
+    links: float  # bytes/s that it sends to its neighbours, all links together
+
+
+CHIPS_BY_NAME = {
+    "v4": Chip(275e12, 1228e9, 32e9, 300e9),
+    "v5e": Chip(197e12, 819e9, 16e9, 200e9),
+    "v5p": Chip(459e12, 2765e9, 95e9, 600e9),
+    "v6e": Chip(918e12, 1640e9, 32e9, 400e9),
+}
+POSED_IMAGES = {"bu3dfe": 1200, "ck_plus": 927, "mmi": 624}
+RAF_DB_TRAINING, RAF_DB_NEUTRAL = 12_271, 2_524  # neutral ones: left out of six classes
+
+
+def training_images(config: ConfigDict) -> int | None:
+    """Of one run on the paper's data sets (Sec. 4.1); None for any other."""
+    data, images = config.data, 0.0
+    for name in (data.name.partition("/")[0], *data.additional):
+        if name in POSED_IMAGES:
+            images += POSED_IMAGES[name] * (data.num_folds - 2) / data.num_folds
+        elif name == "raf_db":
+            neutral = 0 if data.num_classes == 7 else RAF_DB_NEUTRAL
+            images += (RAF_DB_TRAINING - neutral) * (1 - data.validation_fraction)
+        else:
+            return None
+    return int(images)
+
+
+def bounds(found: report.Result, chip: Chip) -> report.Result:
+    """Seconds below which no step can be: the products at peak rate, and their bytes."""
+    per_chip = {k: found[k] / found["chips"] for k in ("product_flops", "product_bytes")}
+    arithmetic = per_chip["product_flops"] / chip.flops
+    memory = per_chip["product_bytes"] / chip.bandwidth
+    return {"arithmetic_s": arithmetic, "memory_s": memory, "step_s": max(arithmetic, memory)}
+
+
+def run_length(config: ConfigDict, images: int, step_s: float, chips: int) -> report.Result:
+    """Steps, hours and chip-hours of a whole run at `step_s` a step."""
+    steps = images // config.batch_size * config.epochs
+    hours = steps * step_s / 3600
+    return {"images": images, "steps": steps, "hours": hours, "chip_hours": chips * hours}
+
+
+def scaling(found: report.Result, step_s: float, chip: Chip) -> list[report.Result]:
+    """The same images a chip on more of them: the all-reduces on paper, overlapped with nothing.
+
+    A ring or torus sends 2 (n-1)/n of the bytes from each chip; latency is left out.
+    """
+    moved = found["collectives"].get("all-reduce", {"bytes": 0})["bytes"]
+    rows = []
+    for chips in (4, 16, 64, 256):
+        seconds = 2 * (chips - 1) / chips * moved / chip.links
+        rows.append(
+            {"chips": chips, "all_reduce_s": seconds, "efficiency": step_s / (step_s + seconds)}
+        )
+    return rows
+
+
+def promised_batch(one: report.Result, other: report.Result) -> int:
+    """The largest global batch that a straight line through two compiled ones lets fit."""
+    sizes, needs = ([found[key] for found in (one, other)] for key in ("batch_size", "hbm_bytes"))
+    slope = (needs[1] - needs[0]) / (sizes[1] - sizes[0])
+    promised = math.floor(sizes[0] + (one["limit_bytes"] - needs[0]) / slope)
+    return promised // one["chips"] * one["chips"]
+
+
+def find_largest_batch(found: report.Result, config: ConfigDict) -> report.Result:
+    """Two more compilations: half the batch, and the one that the line promises.
+
+    `largest_batch` is None when the promised one did not fit.
+    """
+    chips, topology = found["chips"], found["topology"]
+
+    def at(batch_size: int) -> report.Result:
+        changed = config.copy_and_resolve_references()
+        with changed.unlocked():
+            changed.batch_size = batch_size
+        return tpu.compile_step(changed, topology, chips)
+
+    half = at(max(1, found["batch_size"] // 2 // chips) * chips)
+    promised = promised_batch(half, found)
+    confirmed = at(promised)
+    return {
+        "half": half,
+        "promised": promised,
+        "confirmed": confirmed,
+        "largest_batch": promised if confirmed["fits"] else None,
+    }
+
+
+def main() -> None:
+    size, config = options.chosen()
+    generation = TOPOLOGY.value.partition(":")[0]
+    if generation not in CHIPS_BY_NAME:
+        raise ValueError(
+            f"--topology={TOPOLOGY.value}: begins with one of {', '.join(CHIPS_BY_NAME)}"
+        )
+    chip = CHIPS_BY_NAME[generation]
+    if BATCH_SIZE.value is not None:
+        with config.unlocked():
+            config.batch_size = BATCH_SIZE.value
+    found = tpu.compile_step(config, TOPOLOGY.value, CHIPS.value)
+    bound = bounds(found, chip)
+    content: report.Result = {
+        "device": found.pop("device"),
+        "versions": found.pop("versions"),
+        "compiled": found,
+        "published_rates": chip._asdict(),
+        "bound": bound,
+    }
+    if images := IMAGES.value or training_images(config):
+        content["run"] = run_length(config, images, bound["step_s"], CHIPS.value)
+    if CHIPS.value > 1 and "collectives" in found:
+        content["scaling"] = scaling(found, bound["step_s"], chip)
+    if LARGEST_BATCH.value:
+        content["larger"] = find_largest_batch(found, config)
+    summary = {
+        "fits": found["fits"],
+        "hbm_gb": round(found["hbm_bytes"] / 1e9, 2),
+        "compile_s": round(found["compile_s"], 1),
+        "largest_batch": content.get("larger", {}).get("largest_batch"),
+    }
+    report.finish("plan", size, config, content, summary, tables)
+
+
+def tables(result: report.Result) -> list[Table]:
+    """Memory and compilation; cost and bounds; collectives; the largest batch; the whole run."""
+    found, said = result["compiled"], report.what(result)
+    where = f"{found['chips']} of {found['topology']}"
+    made = [
+        _table(f"The train step on {where}, {said}: HBM of each chip", _memory_rows(found)),
+        _table(f"Its cost on {where}, {said}", _cost_rows(result)),
+    ]
+    if "scaling" in result:
+        made.append(_scaling_table(f"Its collectives on {where}, {said}", result))
+    if "larger" in result:
+        made.append(_table(f"The largest batch on {where}", _larger_rows(result)))
+    if "run" in result:
+        made.append(_table("A whole run, if every step were at its bound", _run_rows(result)))
+    return made
+
+
+def _table(caption: str, rows: dict[str, str]) -> Table:
+    return Table(caption, ("", "value"), tuple(rows.items()))
+
+
+def _memory_rows(found: report.Result) -> dict[str, str]:
+    left = found["limit_bytes"] - found["hbm_bytes"]
+    kinds = ("arguments", "outputs", "aliased", "temporaries", "code")
+    rows = {kind: report.size(found[f"{kind}_bytes"]) for kind in kinds if f"{kind}_bytes" in found}
+    return {
+        **rows,
+        "needed: arguments + outputs - aliased + temporaries + code" if rows else "needed": (
+            report.size(found["hbm_bytes"])
+        ),
+        "there, by the compiler": report.size(found["limit_bytes"]),
+        "fits": f"yes, {report.size(left)} to spare" if found["fits"] else f"no: {found['said']}",
+        "compilation: trace + lower + backend": " + ".join(
+            report.duration(found[f"{phase}_s"]) for phase in ("trace", "lower", "backend_compile")
+        ),
+        "processor time of the backend": report.duration(found["compile_processor_s"]),
+    }
+
+
+def _cost_rows(result: report.Result) -> dict[str, str]:
+    found, bound = result["compiled"], result["bound"]
+    rates = result["published_rates"]
+    rows = {
+        "FLOPs of all chips, loop bodies times their trips": report.size(found["flops"], "FLOP"),
+        "of matrix products and convolutions": report.size(found["product_flops"], "FLOP"),
+        "bytes of their operands and results": report.size(found["product_bytes"]),
+    }
+    if "compiler_flops_loops_once" in found:
+        flops, moved = (found[f"compiler_{kind}_loops_once"] for kind in ("flops", "bytes"))
+        rows["the compiler's FLOPs a chip, loop bodies once"] = report.size(flops, "FLOP")
+        rows["the compiler's bytes a chip, loop bodies once"] = report.size(moved)
+    peak, bandwidth = report.size(rates["flops"], "FLOP/s"), report.size(rates["bandwidth"], "B/s")
+    return rows | {
+        f"step, at least, at the published {peak}": report.duration(bound["arithmetic_s"]),
+        f"step, at least, at the published {bandwidth}": report.duration(bound["memory_s"]),
+    }
+
+
+def _scaling_table(caption: str, result: report.Result) -> Table:
+    kinds = [
+        f"{entry['count']} × {kind} ({report.size(entry['bytes'])})"
+        for kind, entry in sorted(result["compiled"]["collectives"].items())
+    ]
+    rows = tuple(
+        (str(row["chips"]), report.duration(row["all_reduce_s"]), f"{row['efficiency']:.1%}")
+        for row in result["scaling"]
+    )
+    header = ("chips, each with as many images", "all-reduces, on paper", "share of the bound")
+    return Table(f"{caption}: {', '.join(kinds)}", header, rows)
+
+
+def _larger_rows(result: report.Result) -> dict[str, str]:
+    larger = result["larger"]
+    compiled = (larger["half"], result["compiled"], larger["confirmed"])
+    rows = {f"batch {one['batch_size']}": report.size(one["hbm_bytes"]) for one in compiled}
+    fits = "fits" if larger["largest_batch"] else "does not fit"
+    return rows | {"promised by the line through the first two": f"{larger['promised']}, {fits}"}
+
+
+def _run_rows(result: report.Result) -> dict[str, str]:
+    run, found = result["run"], result["compiled"]
+    return {
+        "training images": f"{run['images']:,}",
+        "steps": f"{run['steps']:,}",
+        f"hours, at least, on {found['chips']} chips": f"{run['hours']:.2f}",
+        "chip-hours, at least": f"{run['chip_hours']:.2f}",
+    }
