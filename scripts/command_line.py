@@ -59,7 +59,7 @@ def run_command(package: str, commands: Sequence[str]) -> None:
 def choose_kernels() -> None:
     """XLA's own convolutions and products on a CPU, where jaxlib's default is another library's.
 
-    Measured on two cores: a step at 96 px takes 2.7 s in place of 3.0 to 3.3 (docs/benchmarks).
+    Measured on two cores: a step at 96 px took 2.9 s in place of 3.3 to 3.6 (docs/benchmarks).
     Only for the jaxlib that was measured: another one may not know the flag and would abort. The
     last of equal flags counts, so what the user sets holds.
     """
