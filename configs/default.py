@@ -37,6 +37,7 @@ def get_config() -> ConfigDict:
     config.batch_size = 50  # global; must be divisible by the number of devices
     config.dtype = "float32"  # of the arithmetic: or "bfloat16"; parameters stay float32
     config.checkpoint_every_epochs = 1  # also after SIGTERM; changes no number
+    config.shard_parameters = False  # split them and their moments over the devices: memory only
 
     config.data = ConfigDict()
     config.data.name = "bu3dfe"  # a prepared data set: name[/config], or synthetic_faces/…

@@ -189,7 +189,7 @@ def run_python(code: str) -> None:
 
 def test_tensorflow_is_only_imported_where_it_reads():
     run_python(
-        "import sys, ifgan_jax, ifgan_jax.data.protocol, ifgan_jax.data.pipeline\n"
+        "import sys, ifgan_jax, ifgan_jax.data.protocol, ifgan_jax.data.averages\n"
         "assert not {'tensorflow', 'torch'} & set(sys.modules)"
     )
 
@@ -200,6 +200,6 @@ def test_tensorflow_gets_no_accelerator():
         "import tensorflow as tf\n"
         "hidden = []\n"
         "tf.config.set_visible_devices = lambda *call: hidden.append(call)\n"
-        "import ifgan_jax.data.builder\n"
+        "import ifgan_jax.data.pipeline\n"
         "assert hidden == [([], 'GPU'), ([], 'TPU')], hidden"
     )
