@@ -131,7 +131,7 @@ class _Worker:
 
     def finish(self) -> None:
         self._facts |= self._ask(0)
-        self._process.join(self._limit)
+        self._process.join(10)
 
     def measured(self) -> Measured:
         first, others = self._warm[0], float(np.mean(self._others))
