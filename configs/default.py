@@ -38,6 +38,7 @@ def get_config() -> ConfigDict:
     config.dtype = "float32"  # of the arithmetic: or "bfloat16"; parameters stay float32
     config.remat = "attention"  # or "none", "blocks": computed twice to save memory, not results
     config.checkpoint_every_epochs = 1  # also after SIGTERM; changes no number
+    config.shard_parameters = False  # split them and their moments over the devices: memory only
 
     config.data = ConfigDict()
     config.data.name = "bu3dfe"  # a prepared data set: name[/config], or synthetic_faces/…

@@ -6,14 +6,14 @@ defaults, so a missing or unused key is an error (tests/test_configs.py).
 
 import dataclasses
 from collections.abc import Callable, Collection
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from ifgan_jax import sharding
@@ -135,60 +135,83 @@ class Compiled(NamedTuple):
     mesh: Mesh
     create_state: Callable
     all_finite: Callable  # state → whether no number in it is NaN or infinite
+    whole: Callable  # any tree of arrays → the same on every device
     train_step: Callable  # state, batch, targets, key → state, metrics
     eval_step: Callable  # state, uint8 images → Prediction on every device
     classify: Callable  # state, source, face → probabilities on every device
 
 
 def compile_steps(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Compiled:
-    """Jit everything over `mesh`: batches split, the rest on every device. Compiles when called."""
+    """Jit everything over `mesh`: batches split, the rest on every device. Compiles when called.
+
+    With `shard_parameters` the state is split, too. G, D and E are put together where a step
+    begins, so that devices exchange parameters and not activations; moments stay in parts.
+    """
     everywhere, split = sharding.replicated(mesh), sharding.split(mesh)
+    placed = _split_state(config, experiment, mesh) if config.shard_parameters else everywhere
     networks = experiment.networks
-    step = partial(
-        experiment.step,
-        networks=networks,
-        optimizers=experiment.optimizers,
-        objective=experiment.objective,
-        augmentation=experiment.augmentation,
-    )
+
+    def on_whole_players(function: Callable, **keywords: Any) -> Callable:
+        @wraps(function)
+        def joined(state: GanState, *inputs: Any) -> Any:
+            return function(_with_whole_players(state, everywhere), *inputs, **keywords)
+
+        return joined
+
     return Compiled(
         mesh=mesh,
-        create_state=jax.jit(experiment.create_state, out_shardings=everywhere),
-        all_finite=jax.jit(_all_finite),
+        create_state=jax.jit(experiment.create_state, out_shardings=placed),
+        all_finite=jax.jit(_all_finite, out_shardings=everywhere),
+        whole=jax.jit(lambda tree: tree, out_shardings=everywhere),
         train_step=jax.jit(
-            step,
-            in_shardings=(everywhere, split, everywhere, everywhere),
-            out_shardings=everywhere,
+            on_whole_players(
+                experiment.step,
+                networks=networks,
+                optimizers=experiment.optimizers,
+                objective=experiment.objective,
+                augmentation=experiment.augmentation,
+            ),
+            in_shardings=(placed, split, everywhere, everywhere),
+            out_shardings=(placed, everywhere),
             donate_argnums=0,
         ),
         eval_step=jax.jit(
-            partial(eval_step, networks=networks, crop=config.data.crop),
-            in_shardings=(everywhere, split),
+            on_whole_players(eval_step, networks=networks, crop=config.data.crop),
+            in_shardings=(placed, split),
             out_shardings=everywhere,
         ),
         classify=jax.jit(
-            partial(classify, networks=networks),
-            in_shardings=(everywhere, split, split),
+            on_whole_players(classify, networks=networks),
+            in_shardings=(placed, split, split),
             out_shardings=everywhere,
         ),
     )
+
+
+def _split_state(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> GanState:
+    """The placement of each array of the state."""
+    shapes = jax.eval_shape(experiment.create_state, state_key(config))
+    return jax.tree.map(lambda x: sharding.large_split(mesh, x.shape), shapes)
+
+
+def _with_whole_players(state: GanState, everywhere: NamedSharding) -> GanState:
+    """The state with all parameters on every device."""
+    players = {name: getattr(state, name) for name in Optimizers._fields}
+    whole = {
+        name: player.replace(params=jax.lax.with_sharding_constraint(player.params, everywhere))
+        for name, player in players.items()
+        if player is not None
+    }
+    return dataclasses.replace(state, **whole)
 
 
 def abstract_state(compiled: Compiled, config: ConfigDict) -> GanState:
     """Shapes, types and placement of the state, for restoring."""
-    shapes = jax.eval_shape(compiled.create_state, state_key(config))
-    everywhere = sharding.replicated(compiled.mesh)
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes
-    )
+    return jax.eval_shape(compiled.create_state, state_key(config))
 
 
 def check_config(config: ConfigDict, num_devices: int) -> None:
     """Refuse what cannot run, naming the key, before any data is read."""
-    if jax.process_count() > 1:
-        raise ValueError(
-            f"{jax.process_count()} processes: a run has one process with all of its devices"
-        )
     for key in ("epochs", "batch_size", "checkpoint_every_epochs"):
         _at_least(key, config[key], 1)
     for name in Optimizers._fields:

@@ -6,6 +6,9 @@
 
 A folder without a manifest is a save that was cut short; one whose files differ from theirs is
 damaged (orbax alone restores a flipped byte without a word). Neither is ever restored.
+
+Of several processes each writes and reads its part of the arrays, on a disk that all share; the
+first one writes the manifest and drops old checkpoints.
 """
 
 import concurrent.futures
@@ -19,6 +22,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import orbax.checkpoint as ocp
+
+from ifgan_jax import hosts
 
 LOGGER = logging.getLogger(__name__)
 
@@ -82,13 +87,22 @@ class Checkpoints:
         return sorted(path for path in kept if not (path / MANIFEST).exists())
 
     def restore(self, template: Tree, *, step: int) -> tuple[Tree, dict[str, Any]]:
-        """State and metadata of checkpoint `step`, placed as `template`'s leaves are.
+        """State and metadata of checkpoint `step` of the first process, placed like `template`.
 
         template: a state, or `jax.ShapeDtypeStruct`s with shardings. Raises
-        DamagedCheckpointError when a file is missing or differs from the manifest.
+        DamagedCheckpointError, in all processes, when a file is missing or differs from the
+        manifest.
         """
-        path = self._path(step)
-        verify(path)
+        path = self._path(hosts.of_first(step))  # others may read an old list from a network disk
+        damage = None
+        try:
+            verify(path)
+        except DamagedCheckpointError as error:
+            damage = error
+        if bool(hosts.any_process(damage is not None)):
+            raise damage or DamagedCheckpointError(
+                f"checkpoint {path}: another process found it so"
+            )
         restored = self._orbax.restore(
             path,
             args=ocp.args.Composite(
@@ -118,11 +132,16 @@ class Checkpoints:
         """In the background: wait for orbax, write the manifest, drop old checkpoints."""
         path = self._path(step)
         try:
-            self._orbax.wait_until_finished()
-            write_manifest(path)
+            self._orbax.wait_until_finished()  # until all processes have written
+            if hosts.is_first():
+                write_manifest(path)
         except Exception as error:  # orbax wraps a full disk in errors of its own
             raise OSError(_advice(path, error)) from error
-        kept = {best_step, *[saved for saved in self.steps() if saved <= step][-2:]}
+        if hosts.is_first():
+            self._drop_all_but({best_step, *[s for s in self.steps() if s <= step][-2:]})
+        hosts.barrier(f"checkpoint {path.name}")
+
+    def _drop_all_but(self, kept: set[int]) -> None:
         for folder in self.directory.iterdir():
             unfinished = "orbax-checkpoint-tmp" in folder.name
             if unfinished or (STEP.fullmatch(folder.name) and int(folder.name) not in kept):

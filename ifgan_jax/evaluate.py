@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int32
 from ml_collections import ConfigDict
 
-from ifgan_jax import build, metrics, report, sharding, visualize
+from ifgan_jax import build, hosts, metrics, report, sharding, visualize
 from ifgan_jax.augment import prepare
 from ifgan_jax.checkpoint import Checkpoints, DamagedCheckpointError
 from ifgan_jax.data.faces import Faces
@@ -27,7 +27,7 @@ from ifgan_jax.data.parts import Parts, load_parts
 from ifgan_jax.data.pipeline import eval_batches
 from ifgan_jax.data.protocol import class_names
 from ifgan_jax.models.generator import ATTENTION_STAGE
-from ifgan_jax.state import GanState, Networks
+from ifgan_jax.state import GanState, Networks, Player
 from ifgan_jax.step import variables
 from ifgan_jax.workdir import config_hash, read_metrics, write_json
 
@@ -70,11 +70,23 @@ def load_run_parts(config: ConfigDict) -> Parts:
 def predict_faces(
     compiled: build.Compiled, state: GanState, faces: Faces, batch_size: int
 ) -> Iterator[tuple[Int32[np.ndarray, " b"], HostPrediction]]:
-    """Rows of `faces` and what G and E say of them, batch by batch, as numpy arrays."""
-    for batch in eval_batches(faces, batch_size=batch_size):
+    """Rows of `faces` and what G and E say of them, batch by batch, as numpy arrays.
+
+    Each process reads its share of a batch, and gets the prediction of the whole.
+    """
+    batches = eval_batches(
+        faces,
+        batch_size=batch_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    for number, batch in enumerate(batches):
         images = sharding.to_global(compiled.mesh, batch.image)
         prediction = jax.device_get(compiled.eval_step(state, images))
-        yield batch.index[batch.mask], HostPrediction(*(x[batch.mask] for x in prediction))
+        rows = np.arange(
+            number * batch_size, min((number + 1) * batch_size, len(faces)), dtype="i4"
+        )
+        yield rows, HostPrediction(*(x[: len(rows)] for x in prediction))
 
 
 def predict_all(
@@ -85,10 +97,21 @@ def predict_all(
     return HostPrediction(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
 
 
+def classify_pairs(
+    compiled: build.Compiled, state: GanState, source: Pixels, face: Pixels
+) -> Probabilities:
+    """What E says of a batch of pairs, which every process has whole."""
+    placement = sharding.split(compiled.mesh)
+    pairs = (sharding.from_all(placement, faces) for faces in (source, face))
+    return np.asarray(compiled.classify(state, *pairs))
+
+
 def evaluate_run(
     workdir: Path, config: ConfigDict, compiled: build.Compiled, parts: Parts
 ) -> dict[str, Any]:
     """Test the validation-selected and the last checkpoint; write and return the metrics.
+
+    All processes call this, and the first one writes.
 
     Raises FileNotFoundError when the run has no checkpoint, and DamagedCheckpointError when none
     is whole. A damaged selected checkpoint is told, and the last one tested in its place.
@@ -123,17 +146,19 @@ def evaluate_run(
         **_provenance(config, parts, progress["versions"]),
     }
     if config.method == "ifgan":
-        classify = partial(compiled.classify, selected_state)
+        classify = partial(classify_pairs, compiled, selected_state)
         results |= generation_metrics(prediction, test, parts, classify, config)
     baseline = workdir / "baseline" / "metrics.json"  # as `make demo` trains it
     if baseline.exists():
         beside = json.loads(baseline.read_text())
         if all(beside[key] == results[key] for key in ("data_hash", "fold", "seed")):
             results["baseline_test_accuracy"] = beside["test_accuracy"]
-    _write_predictions(workdir, test, prediction, progress["class_names"])
-    _draw(workdir, config, selected_state, parts, prediction, np.array(results["confusion"]))
-    write_json(workdir / "metrics.json", results)
-    report.write_report(workdir)
+    generator = jax.device_get(compiled.whole(selected_state.generator))
+    if hosts.is_first():
+        _write_predictions(workdir, test, prediction, progress["class_names"])
+        _draw(workdir, config, generator, parts, prediction, np.array(results["confusion"]))
+        write_json(workdir / "metrics.json", results)
+        report.write_report(workdir)
     return results
 
 
@@ -189,7 +214,7 @@ def generation_metrics(
 ) -> dict[str, Any]:
     """How far the generated faces are the average ones, free of identity, and used by E.
 
-    classify: (source, face) → probabilities, jitted for batches of evaluation.batch_size.
+    classify: (source, face) → probabilities, for batches of evaluation.batch_size.
     """
     targets = np.asarray(prepare(parts.averages.images, config.data.crop))
     names, wanted = class_names(config.data.num_classes), targets[test.labels]
@@ -221,15 +246,14 @@ def generation_metrics(
 
 
 def attention_maps(
-    networks: Networks, state: GanState, source: Pixels
+    networks: Networks, generator: Player, source: Pixels
 ) -> Float[np.ndarray, "n q h4 w4"]:
     """Attention maps of the decoder's module at QUERY_POINTS, those of Fig. 6."""
     assert networks.generator is not None
-    assert state.generator is not None
     height, width = (side // 2**ATTENTION_STAGE for side in source.shape[1:3])
     points = [int(r * height) * width + int(c * width) for r, c in QUERY_POINTS.values()]
     _, sown = networks.generator.apply(
-        variables(state.generator),
+        variables(generator),
         jnp.asarray(source),
         train=False,
         points=jnp.array(points),
@@ -245,7 +269,7 @@ def _in_batches(classify: Callable, source: Pixels, face: Pixels, batch_size: in
     for start in range(0, len(source), batch_size):
         rows = np.arange(start, start + batch_size)
         rows[rows >= len(source)] = start
-        results.append(np.asarray(classify(source[rows], face[rows])))
+        results.append(classify(source[rows], face[rows]))
     return np.concatenate(results)[: len(source)]
 
 
@@ -265,7 +289,7 @@ def _write_predictions(
 def _draw(
     workdir: Path,
     config: ConfigDict,
-    state: GanState,
+    generator: Player | None,
     parts: Parts,
     prediction: HostPrediction,
     confusion: np.ndarray,
@@ -294,8 +318,9 @@ def _draw(
             across=GRID_SUBJECTS,
         )
         if config.generator.attention:
+            assert generator is not None
             firsts = np.unique(labels, return_index=True)[1]  # one subject for each expression
-            maps = attention_maps(build.build_networks(config), state, source[firsts])
+            maps = attention_maps(build.build_networks(config), generator, source[firsts])
             side = source.shape[1]
             points = np.array([[(r * side, c * side) for r, c in QUERY_POINTS.values()]])
             figures["attention_maps"] = visualize.attention_maps(

@@ -12,14 +12,16 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from ifgan_jax import build, sharding
+from ifgan_jax import build, hosts, sharding
 from ifgan_jax.arrays import Batch, Metrics
 from ifgan_jax.augment import prepare
 from ifgan_jax.checkpoint import Checkpoints, restore_tree
 from ifgan_jax.data.audit import SHOWN
+from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.parts import Parts
 from ifgan_jax.data.pipeline import num_batches, num_left_out, train_epoch
 from ifgan_jax.data.protocol import class_names
@@ -27,7 +29,15 @@ from ifgan_jax.evaluate import check_data, evaluate_run, load_run_parts, predict
 from ifgan_jax.metrics import accuracy, confusion_matrix
 from ifgan_jax.models.pretrained import fit_stem
 from ifgan_jax.state import GanState
-from ifgan_jax.workdir import MetricLog, check_workdir, claim, lock, versions, write_json
+from ifgan_jax.workdir import (
+    MetricLog,
+    SilentLog,
+    check_workdir,
+    claim,
+    lock,
+    versions,
+    write_json,
+)
 
 LOGGER = logging.getLogger(__name__)
 ADVICE = (
@@ -55,7 +65,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     """Train `config` in `workdir`, going on from its last whole checkpoint, then test once.
 
     Returns the test metrics (also in metrics.json), or None when SIGTERM ended the run early: the
-    same command goes on from there. One process; several devices share each batch.
+    same command goes on from there. All devices, of every process, share each batch; all processes
+    call this, and the first one writes.
 
     Raises ValueError, OSError or FileNotFoundError, naming the key or file, before any long work
     and before the folder is taken; FloatingPointError naming term and step when a loss, a gradient
@@ -64,15 +75,18 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     mesh = sharding.make_mesh(jax.devices())
     build.check_config(config, mesh.size)
     check_workdir(workdir, config)
-    with lock(workdir):
+    with lock(workdir) if hosts.is_first() else contextlib.nullcontext():
         checkpoints = Checkpoints(workdir / "checkpoints")
         pretrained = None if checkpoints.steps() else build.check_pretrained(config)
-        parts = load_run_parts(config)
+        with hosts.in_turn("data"):  # rendered or cut into folds where that was not yet done
+            parts = load_run_parts(config)
+        _check_processes_agree(config, parts, workdir)
         steps_per_epoch = _steps_per_epoch(config, parts)
         compiled = build.compile_steps(config, build.build(config, steps_per_epoch), mesh)
         state, progress = _start(config, compiled, checkpoints, parts, pretrained)
-        claim(workdir, config)
-        _write_data_card(workdir, parts)
+        if hosts.is_first():
+            claim(workdir, config)
+            _write_data_card(workdir, parts)
         with Interruption() as interruption, contextlib.closing(checkpoints):
             run = Run(
                 config,
@@ -85,7 +99,8 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
                 interruption,
             )
             run.epochs(state)
-        if interruption.requested:
+            stopped = bool(hosts.any_process(interruption.requested))
+        if stopped:
             LOGGER.info("SIGTERM: saved at step %d; the same command goes on", progress["step"])
             return None
         return evaluate_run(workdir, config, compiled, parts)
@@ -112,6 +127,15 @@ def _steps_per_epoch(config: ConfigDict, parts: Parts) -> int:
     return steps
 
 
+def _check_processes_agree(config: ConfigDict, parts: Parts, workdir: Path) -> None:
+    """An error in all processes unless they have one config, the same data and one workdir."""
+    remedy = "start the same command in all processes"
+    hosts.check_same("config", config.to_json_best_effort(), remedy)
+    remedy = f"prepare {config.data.name} once, and copy data.data_dir to every host"
+    hosts.check_same("data", parts.data_hash + parts.folds_hash, remedy)
+    hosts.check_shared(workdir)
+
+
 def _start(
     config: ConfigDict,
     compiled: build.Compiled,
@@ -123,7 +147,7 @@ def _start(
     template = build.abstract_state(compiled, config)
     for folder in checkpoints.unfinished():
         LOGGER.warning("%s was cut short (it has no manifest); passed over", folder)
-    if checkpoints.steps():
+    if hosts.of_first(len(checkpoints.steps())):
         state, progress = checkpoints.restore_latest(template)
         check_data(config, parts, progress)
         LOGGER.info("resuming at step %d", progress["step"])
@@ -154,7 +178,8 @@ def _with_pretrained(state: GanState, path: Path, config: ConfigDict) -> GanStat
     template = {"params": below | {"stem": {"kernel": rgb}}, "batch_stats": ours.batch_stats}
     loaded = restore_tree(path, template)
     channels = config.data.channels
-    stem = fit_stem(loaded["params"]["stem"]["kernel"], kernel.shape[2] // channels, channels)
+    fit = jax.jit(fit_stem, static_argnums=(1, 2), out_shardings=kernel.sharding)
+    stem = fit(loaded["params"]["stem"]["kernel"], kernel.shape[2] // channels, channels)
     params = loaded["params"] | {"stem": {"kernel": stem}, "head": head}
     loaded = {"params": params, "batch_stats": loaded["batch_stats"]}
     return dataclasses.replace(state, classifier=dataclasses.replace(ours, **loaded))
@@ -175,33 +200,36 @@ class Run:
     versions: dict[str, str] = dataclasses.field(default_factory=versions)  # as it started
 
     def epochs(self, state: GanState) -> GanState:
-        """All epochs that are left; after SIGTERM the step under way is the last."""
+        """All epochs that are left; after SIGTERM to any process the next step is the last."""
         config, step = self.config, self.progress["step"]
         last_step = config.epochs * self.steps_per_epoch
-        targets = jax.device_put(
-            prepare(self.parts.averages.images, config.data.crop),
+        targets = sharding.from_all(
             sharding.replicated(self.compiled.mesh),
+            np.asarray(prepare(self.parts.averages.images, config.data.crop)),
         )
-        log = MetricLog(self.workdir, step)
-        bar = tqdm(total=last_step, initial=step, unit="step", disable=None)
+        key = build.train_key(config)
+        log = MetricLog(self.workdir, step) if hosts.is_first() else SilentLog()
+        bar = tqdm(
+            total=last_step, initial=step, unit="step", disable=None if hosts.is_first() else True
+        )
+        stop: jax.Array | np.bool_ = np.bool_(False)
         with bar, contextlib.closing(log):
-            while step < last_step and not self.interruption.requested:
+            while step < last_step and not bool(stop):
                 epoch, start = divmod(step, self.steps_per_epoch)
                 pending: Metrics | None = None  # of the step before, still on the device
-                for batch in self._batches(epoch, start):
-                    state, metrics = self.compiled.train_step(
-                        state, batch, targets, build.train_key(config)
-                    )
+                for batch in batches(config, self.compiled.mesh, self.parts.train, epoch, start):
+                    stop = hosts.any_process(self.interruption.requested)
+                    state, metrics = self.compiled.train_step(state, batch, targets, key)
                     if pending is not None:
-                        _log_step(log, bar, step, epoch, pending, {})
+                        log_step(log, bar, step, epoch, pending, {})
                     step, pending = step + 1, metrics
-                    if self.interruption.requested:
+                    if bool(stop):  # known since the step before: no wait for this one
                         break
                 assert pending is not None
                 ended = step == (epoch + 1) * self.steps_per_epoch
                 reached = self._validate(state) if ended else None
                 validation = {} if reached is None else {"validation/accuracy": reached}
-                row = _log_step(log, bar, step, epoch, pending, validation)
+                row = log_step(log, bar, step, epoch, pending, validation)
                 best = reached is not None and reached >= self.progress["best_accuracy"]
                 if best:  # of equals the later, better trained one
                     self.progress.update(best_accuracy=reached, best_step=step)
@@ -224,24 +252,6 @@ class Run:
         best_step = self.progress["best_step"]
         self.checkpoints.save(state, self.progress, step=step, best_step=best_step)
 
-    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        """The epoch's batches from `start` on, on the mesh; the next is moved ahead of time."""
-        ready: Batch | None = None
-        for host in train_epoch(
-            self.parts.train,
-            batch_size=self.config.batch_size,
-            seed=self.config.seed,
-            epoch=epoch,
-            start_batch=start,
-        ):
-            arrays = (sharding.to_global(self.compiled.mesh, x) for x in (host.image, host.label))
-            coming = Batch(*arrays)
-            if ready is not None:
-                yield ready
-            ready = coming
-        if ready is not None:
-            yield ready
-
     def _validate(self, state: GanState) -> float | None:
         """Accuracy on the validation part, the only figure that selects a checkpoint.
 
@@ -258,7 +268,29 @@ class Run:
         return accuracy(confusion)
 
 
-def _log_step(
+def batches(
+    config: ConfigDict, mesh: Mesh, faces: Faces, epoch: int, start: int
+) -> Iterator[Batch]:
+    """The epoch's batches from `start` on, on the mesh; the next is moved ahead of time."""
+    ready: Batch | None = None
+    for host in train_epoch(
+        faces,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        epoch=epoch,
+        start_batch=start,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    ):
+        coming = Batch(*(sharding.to_global(mesh, x) for x in (host.image, host.label)))
+        if ready is not None:
+            yield ready
+        ready = coming
+    if ready is not None:
+        yield ready
+
+
+def log_step(
     log: MetricLog,
     bar: tqdm,
     step: int,

@@ -32,6 +32,7 @@ FREE_KEYS = (
     "data.data_dir",
     "data.strict_audit",
     "checkpoint_every_epochs",
+    "shard_parameters",
     "remat",
     "generator.attention_block",
     "evaluation.batch_size",
@@ -67,7 +68,7 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         probe = workdir / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process of the run may have been here
     except OSError as error:
         raise OSError(f"workdir {workdir} cannot be written: {error}") from error
     if (workdir / "config.json").exists():
@@ -222,6 +223,22 @@ class MetricLog:
         for file in (self._file, self._board):
             with contextlib.suppress(OSError):
                 file.close()
+
+
+class SilentLog(MetricLog):
+    """The log of every process but the first: it keeps nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, row: dict[str, int | float]) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 def read_metrics(workdir: Path) -> list[dict[str, int | float]]:

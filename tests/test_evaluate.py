@@ -130,7 +130,7 @@ def test_attention_maps_are_rows_of_the_decoders_attention(tested):
     _, state, parts = tested
     networks = build.build_networks(tiny_config.get_config())
     source = np.asarray(prepare(parts.test.images[:2], 32))
-    maps = attention_maps(networks, state, source)
+    maps = attention_maps(networks, state.generator, source)
     assert maps.shape == (2, 3, 8, 8)
     np.testing.assert_allclose(maps.sum((2, 3)), np.ones((2, 3)), rtol=1e-5)
     variables = {"params": state.generator.params, "batch_stats": state.generator.batch_stats}

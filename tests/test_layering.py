@@ -14,7 +14,8 @@ PACKAGE = ROOT / "ifgan_jax"
 
 # Each module may import those on the lines above it; modules of one line do not see each other.
 LAYERS = [
-    ["arrays", "published", "data.protocol", "data.processes", "data.host_tensorflow"],
+    ["arrays", "published", "sharding", "data.protocol", "data.processes", "data.host_tensorflow"],
+    ["hosts"],
     [
         "data.synthetic",
         "data.vendor",
@@ -25,12 +26,12 @@ LAYERS = [
         "island",
         "metrics",
         "augment",
-        "sharding",
         "checkpoint",
         "workdir",
         "visualize",
     ],
-    ["models.layers", "objective", "optimizers", "results", "tables", "data.synthetic_faces"],
+    ["models.convolution", "objective", "optimizers", "results", "tables", "data.synthetic_faces"],
+    ["models.layers"],
     ["models.attention", "models.discriminator", "models.classifier", "report", "data.align"],
     ["models.generator", "models.pretrained", "data.qa"],
     ["data.builder"],

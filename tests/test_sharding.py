@@ -1,5 +1,7 @@
 """The mesh and its placements on eight host devices."""
 
+from unittest import mock
+
 import jax
 import numpy as np
 import pytest
@@ -24,3 +26,37 @@ def test_indivisible_batch_names_the_nearest_sizes():
         sharding.check_batch_size("batch_size", 50, 8)
     with pytest.raises(ValueError, match="nearest sizes that do: 8"):
         sharding.check_batch_size("batch_size", 3, 8)
+
+
+def test_processes_lie_side_by_side_in_the_mesh_and_are_equally_large():
+    eight = jax.devices()
+    assert sharding.make_mesh(eight[::-1]).devices.tolist() == eight
+    uneven = [mock.Mock(jax.Device, process_index=p, id=i) for i, p in enumerate((0, 0, 1))]
+    with pytest.raises(ValueError, match=r"different numbers of devices: \{0: 2, 1: 1\}"):
+        sharding.make_mesh(uneven)
+
+
+def test_large_arrays_are_split_along_their_longest_axis_that_divides():
+    mesh = sharding.make_mesh(jax.devices())
+    axes = {
+        (3, 3, 16, 64): 3,
+        (7, 7, 64, 2): 2,
+        (8, 9): 0,  # 9 is longer, but 8 devices do not share it
+        (512, 6): 0,
+        (3, 3, 4, 4): None,
+        (64,): None,
+        (): None,
+    }
+    for shape, axis in axes.items():
+        placed = sharding.large_split(mesh, shape)
+        expected = [(n // 8 if i == axis else n) for i, n in enumerate(shape)]
+        assert list(placed.shard_shape(shape)) == expected
+
+
+def test_a_value_that_all_have_is_placed():
+    mesh = sharding.make_mesh(jax.devices())
+    value = np.arange(16.0).reshape(8, 2)
+    for placement, shard in ((sharding.split(mesh), (1, 2)), (sharding.replicated(mesh), (8, 2))):
+        placed = sharding.from_all(placement, value)
+        np.testing.assert_array_equal(placed, value)
+        assert {s.data.shape for s in placed.addressable_shards} == {shard}

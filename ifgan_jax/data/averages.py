@@ -12,7 +12,7 @@ import pathlib
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from ifgan_jax.data.faces import Faces
+from ifgan_jax.data.faces import Faces, chunks
 from ifgan_jax.data.protocol import Expression
 
 
@@ -59,5 +59,9 @@ def average_faces(faces: Faces, num_classes: int) -> Averages:
             f"The training part has no image of: {absent}. Add such images, or train with the "
             "classes that it has."
         )
-    means = [faces.images[faces.labels == k].mean(0, dtype=np.float64) for k in range(num_classes)]
-    return Averages(np.stack(means).astype(np.float32), counts)
+    sums = np.zeros((num_classes, *faces.images.shape[1:]), np.int64)
+    for chunk in chunks(len(faces)):
+        images, labels = faces.images[chunk], faces.labels[chunk]
+        for k in range(num_classes):
+            sums[k] += images[labels == k].sum(0, dtype=np.int64)
+    return Averages((sums / counts[:, None, None, None]).astype(np.float32), counts)

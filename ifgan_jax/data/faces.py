@@ -1,13 +1,17 @@
-"""The in-memory data set: images with labels, subjects and frames, and how it is read.
+"""The decoded data set: images with labels, subjects and frames, and how it is read.
 
-Images are uint8 gray with a channel axis (n, h, w, 1), 0 black to 255 white. TensorFlow is imported
-only while a set is prepared or read, inside `load_prepared`.
+Images are uint8 gray with a channel axis (n, h, w, 1), 0 black to 255 white; in memory if they fit,
+else in a file from which the system streams what is asked for (`image_array`). TensorFlow is
+imported only while a set is prepared or read, inside `load_prepared`.
 """
 
 import dataclasses
 import hashlib
+import math
+import os
 import pathlib
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +24,8 @@ SYNTHETIC = "synthetic_faces"
 POSED = ("bu3dfe", "ck_plus", "mmi")  # subjects are named, and folds cut from them
 RAF_DB = "raf_db"  # the owner's training and test part, nobody named
 VENDORS = (*POSED, RAF_DB)
+MEMORY_SHARE = 0.25  # of the free memory, for one array of images; a set and its parts are several
+CHUNK = 1024  # images that are worked on at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,20 +85,59 @@ class Faces:
 
     def select(self, which: Int[np.ndarray, " k"] | Bool[np.ndarray, " n"]) -> "Faces":
         """The examples of these row numbers, in their order, or of this mask."""
-        return Faces(*(getattr(self, f.name)[which] for f in dataclasses.fields(self)))
+        rows = np.flatnonzero(which) if which.dtype == bool else which
+        images = image_array((len(rows), *self.images.shape[1:]))
+        for chunk in chunks(len(rows)):
+            images[chunk] = self.images[rows[chunk]]
+        _, *others = dataclasses.fields(self)
+        return Faces(images, *(getattr(self, field.name)[rows] for field in others))
 
     def hash(self) -> str:
         """SHA-256 (hex) of images, labels and subjects with their shapes."""
         digest = hashlib.sha256()
         labels = self.labels.astype("<i4")
         subjects = "\n".join(self.subjects).encode()
-        for shape, data in (
-            (self.images.shape, np.ascontiguousarray(self.images).tobytes()),
-            (labels.shape, labels.tobytes()),
-            ((len(subjects),), subjects),
-        ):
+        digest.update(repr(tuple(self.images.shape)).encode())
+        for chunk in chunks(len(self)):
+            digest.update(self.images[chunk].tobytes())
+        for shape, data in ((labels.shape, labels.tobytes()), ((len(subjects),), subjects)):
             digest.update(repr(tuple(shape)).encode() + data)
         return digest.hexdigest()
+
+
+def chunks(length: int) -> Iterator[slice]:
+    """Slices of at most CHUNK rows that cover `length` rows."""
+    return (slice(start, min(start + CHUNK, length)) for start in range(0, length, CHUNK))
+
+
+def image_array(shape: tuple[int, ...]) -> UInt8[np.ndarray, "n h w c"]:
+    """Images to be filled in: in memory, or in a nameless file below TMPDIR when they do not fit.
+
+    The file goes with the last array that uses it. Its pages are read when they are needed and
+    dropped when memory is: a set of any size streams, and as much of it as fits stays. Raises
+    OSError when there is no room for it either.
+    """
+    size = math.prod(shape)
+    if size <= MEMORY_SHARE * available_memory():
+        return np.empty(shape, np.uint8)
+    with tempfile.TemporaryFile() as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise OSError(
+                f"{size / 1e9:.1f} GB of images fit neither in memory nor in "
+                f"{tempfile.gettempdir()} ({error}): set TMPDIR to a folder with room"
+            ) from error
+        return np.memmap(file, np.uint8, "r+", shape=shape)
+
+
+def available_memory() -> float:
+    """Bytes that this machine can still give; without bound where it does not tell."""
+    information = pathlib.Path("/proc/meminfo")
+    if not information.exists():
+        return math.inf
+    lines = dict(line.split(":") for line in information.read_text().splitlines())
+    return 1024.0 * int(lines["MemAvailable"].split()[0])
 
 
 class Prepared(NamedTuple):
@@ -109,7 +154,7 @@ class Prepared(NamedTuple):
 def load_prepared(
     data_dir: str | pathlib.Path, name: str, processes: int | None = None
 ) -> Prepared:
-    """Reads a data set into memory; renders it first if it is `synthetic_faces` and missing.
+    """Reads a data set; renders it first if it is `synthetic_faces` and missing.
 
     Args:
       data_dir: folder of all prepared sets.
@@ -125,7 +170,9 @@ def load_prepared(
     if set_name == SYNTHETIC:
         from ifgan_jax.data import synthetic_faces  # TensorFlow: only when a set is read
 
-        faces = _stack(synthetic_faces.read(synthetic_faces.prepare(data_dir, config, processes)))
+        rendered = synthetic_faces.prepare(data_dir, config, processes)
+        count = len(rendered.builder_config.requests())
+        faces = _stack(synthetic_faces.read(rendered), count)
         return Prepared({"faces": faces}, sorted(set(faces.subjects.tolist())))
     if set_name not in VENDORS:
         raise ValueError(
@@ -143,17 +190,22 @@ def load_prepared(
         )
     remedy = "delete the folder and prepare it again"
     splits = {
-        split: _stack(read_records(builder, split, info.num_examples, remedy))
+        split: _stack(read_records(builder, split, info.num_examples, remedy), info.num_examples)
         for split, info in builder.info.splits.items()
     }
     return Prepared(splits, list(builder.info.metadata["subjects"]))
 
 
-def _stack(rows: Iterable[dict[str, Any]]) -> Faces:
-    """Records as one `Faces`."""
-    columns = list(rows)
+def _stack(rows: Iterable[dict[str, Any]], count: int) -> Faces:
+    """`count` records as one `Faces`."""
+    images, columns = np.empty((0, 0, 0, 1), np.uint8), list[dict[str, Any]]()
+    for row in rows:
+        if not columns:
+            images = image_array((count, *row["image"].shape))
+        images[len(columns)] = row.pop("image")
+        columns.append(row)
     return Faces(
-        images=np.stack([row["image"] for row in columns]),
+        images=images,
         labels=np.array([row["label"] for row in columns], np.int32),
         subjects=np.array([row["subject"].decode() for row in columns], np.str_),
         sequences=np.array([row["sequence"].decode() for row in columns], np.str_),
@@ -164,5 +216,13 @@ def _stack(rows: Iterable[dict[str, Any]]) -> Faces:
 
 def joined(parts: Sequence[Faces]) -> Faces:
     """One after the other."""
-    columns = [[getattr(part, f.name) for part in parts] for f in dataclasses.fields(Faces)]
-    return Faces(*(np.concatenate(column) for column in columns))
+    total = sum(map(len, parts))
+    images, start = image_array((total, *parts[0].images.shape[1:])), 0
+    for part in parts:
+        for chunk in chunks(len(part)):
+            rows = part.images[chunk]
+            images[start : start + len(rows)] = rows
+            start += len(rows)
+    _, *others = dataclasses.fields(Faces)
+    columns = [[getattr(part, field.name) for part in parts] for field in others]
+    return Faces(images, *map(np.concatenate, columns))

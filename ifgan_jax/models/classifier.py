@@ -8,7 +8,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from ifgan_jax.arrays import Features, Image, Logits, storage_dtype
-from ifgan_jax.models.layers import batch_norm, conv, max_pool_3x3_stride_2, run_block
+from ifgan_jax.models.layers import (
+    NO_PADDING,
+    BatchNorm,
+    Conv,
+    max_pool_3x3_stride_2,
+    run_block,
+)
 
 INPUTS = ("pair", "generated", "source")
 
@@ -27,9 +33,9 @@ class BasicBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b oh ow f"]:
-        convolution = conv(self.dtype, use_bias=False, kernel_init=KERNEL_INIT)
+        convolution = partial(Conv, dtype=self.dtype, kernel_init=KERNEL_INIT, use_bias=False)
         conv3x3 = partial(convolution, kernel_size=(3, 3), padding=((1, 1), (1, 1)))
-        norm = batch_norm(self.dtype, train, ONE)
+        norm = partial(BatchNorm, train, self.dtype, ONE)
         y = nn.relu(norm()(conv3x3(self.width, strides=self.stride)(x)))
         y = norm()(conv3x3(self.width)(y))
         return nn.relu(y + _shortcut(x, y, self.stride, self.dtype, train))
@@ -45,10 +51,10 @@ class BottleneckBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b oh ow f"]:
-        convolution = conv(self.dtype, use_bias=False, kernel_init=KERNEL_INIT)
-        conv1x1 = partial(convolution, kernel_size=(1, 1), padding=((0, 0), (0, 0)))
+        convolution = partial(Conv, dtype=self.dtype, kernel_init=KERNEL_INIT, use_bias=False)
+        conv1x1 = partial(convolution, kernel_size=(1, 1), padding=NO_PADDING)
         conv3x3 = partial(convolution, kernel_size=(3, 3), padding=((1, 1), (1, 1)))
-        norm = batch_norm(self.dtype, train, ONE)
+        norm = partial(BatchNorm, train, self.dtype, ONE)
         y = nn.relu(norm()(conv1x1(self.width)(x)))
         y = nn.relu(norm()(conv3x3(self.width, strides=self.stride)(y)))
         y = norm()(conv1x1(self.width * self.expansion)(y))
@@ -65,9 +71,9 @@ def _shortcut(
     """x, or its strided 1×1 projection with BatchNorm where the shape changes."""
     if x.shape == y.shape:
         return x
-    projection = conv(dtype, use_bias=False, kernel_init=KERNEL_INIT, padding=((0, 0), (0, 0)))
-    x = projection(y.shape[-1], (1, 1), strides=stride, name="shortcut")(x)
-    return batch_norm(dtype, train, ONE)(name="shortcut_norm")(x)
+    projection = partial(Conv, strides=stride, use_bias=False, name="shortcut")
+    x = projection(y.shape[-1], (1, 1), NO_PADDING, dtype, KERNEL_INIT)(x)
+    return BatchNorm(train, dtype, ONE, name="shortcut_norm")(x)
 
 
 class ResNet(nn.Module):
@@ -105,9 +111,9 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: Image, *, train: bool) -> tuple[Logits, Features]:
-        stem = conv(self.dtype, use_bias=False, kernel_init=KERNEL_INIT, padding=((3, 3), (3, 3)))
-        x = stem(self.width, (7, 7), strides=2, name="stem")(images.astype(self.dtype))
-        x = nn.relu(batch_norm(self.dtype, train, ONE)(name="stem_norm")(x))
+        stem = partial(Conv, strides=2, use_bias=False, name="stem")
+        x = stem(self.width, (7, 7), ((3, 3), (3, 3)), self.dtype, KERNEL_INIT)(images)
+        x = nn.relu(BatchNorm(train, self.dtype, ONE, name="stem_norm")(x))
         x = max_pool_3x3_stride_2(x)
         for stage, size in enumerate(self.stage_sizes):
             for index in range(size):

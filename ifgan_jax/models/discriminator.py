@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from ifgan_jax.arrays import Image, PatchLogits, storage_dtype
-from ifgan_jax.models.layers import GAN_INIT, batch_norm, conv, gan_scale_init
+from ifgan_jax.models.layers import GAN_INIT, BatchNorm, Conv, gan_scale_init
 
 
 class PatchGAN(nn.Module):
@@ -21,10 +21,14 @@ class PatchGAN(nn.Module):
 
     @nn.compact
     def __call__(self, source: Image, face: Image, *, train: bool) -> PatchLogits:
-        convolution = conv(
-            self.dtype, kernel_size=(4, 4), padding=((1, 1), (1, 1)), kernel_init=GAN_INIT
+        convolution = partial(
+            Conv,
+            kernel_size=(4, 4),
+            padding=((1, 1), (1, 1)),
+            dtype=self.dtype,
+            kernel_init=GAN_INIT,
         )
-        norm = batch_norm(self.dtype, train, gan_scale_init)
+        norm = partial(BatchNorm, train, self.dtype, gan_scale_init)
         leaky_relu = partial(nn.leaky_relu, negative_slope=0.2)
         x = jnp.concatenate([source, face], axis=-1).astype(self.dtype)
         x = leaky_relu(convolution(self.width, strides=2)(x))

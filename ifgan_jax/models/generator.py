@@ -3,6 +3,8 @@
 At 224 px, in and out of [-1, 1]:  1 → 32 → 64 → 128 → 256 → 512 → 256 → 128 → 64 → 32 → 1.
 """
 
+from functools import partial
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -12,9 +14,10 @@ from ifgan_jax.arrays import Image
 from ifgan_jax.models.attention import SelfAttention
 from ifgan_jax.models.layers import (
     GAN_INIT,
+    NO_PADDING,
+    BatchNorm,
+    Conv,
     UpConv,
-    batch_norm,
-    conv,
     gan_scale_init,
     max_pool_2x2,
     run_block,
@@ -32,8 +35,8 @@ class Stage(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w f"]:
-        convolution = conv(self.dtype, padding=((1, 1), (1, 1)), use_bias=False)
-        norm = batch_norm(self.dtype, train, gan_scale_init)
+        convolution = partial(Conv, padding=((1, 1), (1, 1)), dtype=self.dtype, use_bias=False)
+        norm = partial(BatchNorm, train, self.dtype, gan_scale_init)
         for _ in range(self.convs):
             x = nn.relu(norm()(convolution(self.features, (3, 3), kernel_init=GAN_INIT)(x)))
         return x
@@ -93,7 +96,7 @@ class AttentionUNet(nn.Module):
             return SelfAttention(reduction, block, self.remat, self.dtype, name=name)(x, points)
 
         self.check_size(*source.shape[1:3])
-        norm = batch_norm(self.dtype, train, gan_scale_init)
+        norm = partial(BatchNorm, train, self.dtype, gan_scale_init)
         last = len(self.widths) - 1
         skips = []
         x = source.astype(self.dtype)
@@ -111,5 +114,5 @@ class AttentionUNet(nn.Module):
             decode = Stage(width, self.convs_per_stage, self.dtype, name=f"decoder_{stage}")
             x = run_block(decode, x, train=train, remat=self.remat)
             x = attend("decoder_attention", stage, x)
-        output = conv(self.dtype, padding=((0, 0), (0, 0)), kernel_init=GAN_INIT)
-        return jnp.tanh(output(self.channels, (1, 1), name="output")(x).astype(source.dtype))
+        output = Conv(self.channels, (1, 1), NO_PADDING, self.dtype, GAN_INIT, name="output")
+        return jnp.tanh(output(x).astype(source.dtype))

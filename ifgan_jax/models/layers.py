@@ -1,12 +1,12 @@
 """Layers that the three networks share, in the forms that compile to fast code on CPU, GPU and TPU.
 
-Every form here equals a plain operation (tests/models/test_layers.py). NHWC throughout. `dtype` is
-the type of the arithmetic; parameters and statistics are kept in `storage_dtype(dtype)`.
+Every form here equals a plain operation, gradients included (tests/models/test_layers.py). NHWC
+throughout. `dtype` is the type of the arithmetic; parameters and statistics are kept in
+`storage_dtype(dtype)`.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,8 +15,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from ifgan_jax.arrays import storage_dtype
+from ifgan_jax.models.convolution import Padding, convolve
 
 Initializer = Callable[..., jax.Array]
+NO_PADDING: Padding = ((0, 0), (0, 0))
 # What the backward pass computes again instead of keeping it: nothing, the attention's scores, or
 # these and the inside of every stage of G and residual block of E.
 REMAT = ("none", "attention", "blocks")
@@ -28,15 +30,27 @@ def gan_scale_init(key: jax.Array, shape: Sequence[int], dtype: DTypeLike) -> ja
     return 1 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
-def conv(dtype: DTypeLike, **options: Any) -> Callable[..., nn.Conv]:
-    """`nn.Conv` with our types and the small-map form; padding is always given explicitly."""
-    return partial(
-        nn.Conv,
-        dtype=dtype,
-        param_dtype=storage_dtype(dtype),
-        conv_general_dilated=conv_general_dilated,
-        **options,
-    )
+class Conv(nn.Module):
+    """A convolution with the parameters of `nn.Conv`, in the forms of `convolution.convolve`."""
+
+    features: int
+    kernel_size: tuple[int, int]
+    padding: Padding
+    dtype: DTypeLike
+    kernel_init: Initializer
+    strides: int = 1
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b oh ow f"]:
+        kept = storage_dtype(self.dtype)
+        shape = (*self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, kept)
+        y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.strides, self.padding)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), kept)
+            y += bias.astype(self.dtype)
+        return y
 
 
 def run_block(
@@ -50,64 +64,162 @@ def run_block(
     return nn.remat(run)(block, x) if remat == "blocks" else run(block, x)
 
 
-def batch_norm(dtype: DTypeLike, train: bool, scale_init: Initializer) -> Callable[..., nn.Module]:
-    """`nn.BatchNorm`, momentum 0.9 (PyTorch's 0.1); statistics in at least float32."""
-    return partial(
-        nn.BatchNorm,
-        use_running_average=not train,
-        momentum=0.9,
-        epsilon=1e-5,
-        dtype=dtype,
-        param_dtype=storage_dtype(dtype),
-        force_float32_reductions=jnp.dtype(dtype) != jnp.float64,  # else flax keeps float32
-        scale_init=scale_init,
-    )
+class BatchNorm(nn.Module):
+    """`nn.BatchNorm` by the batch's statistics (`train`) or the running ones, for speed.
+
+    Momentum 0.9 (PyTorch's 0.1), the biased variance; statistics in at least float32, over the
+    global batch.
+    """
+
+    train: bool
+    dtype: DTypeLike
+    scale_init: Initializer
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*n c"]) -> Float[Array, "*n c"]:
+        kept, features = storage_dtype(self.dtype), x.shape[-1:]
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, features, kept)
+        running_var = self.variable("batch_stats", "var", jnp.ones, features, kept)
+        scale = self.param("scale", self.scale_init, features, kept)
+        bias = self.param("bias", nn.initializers.zeros, features, kept)
+        if not self.train:
+            gain = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
+            return ((x - running_mean.value) * gain + bias).astype(self.dtype)
+        y, mean, var = normalize(x.astype(self.dtype), scale, bias, self.epsilon)
+        if not self.is_initializing():
+            for running, of_batch in ((running_mean, mean), (running_var, var)):
+                running.value = self.momentum * running.value + (1 - self.momentum) * of_batch
+        return y
 
 
+Normalized = tuple[Float[Array, "*n c"], Float[Array, " c"], Float[Array, " c"]]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def normalize(
+    x: Float[Array, "*n c"], scale: Float[Array, " c"], bias: Float[Array, " c"], epsilon: float
+) -> Normalized:
+    """x with mean 0 and variance 1 over all axes but the last, scaled and shifted; both statistics.
+
+    The backward pass is the closed form: two sums and one pass over x, where differentiating the
+    sums takes several. No gradient flows through the two statistics given back.
+    """
+    return _normalize(x, scale, bias, epsilon)[0]
+
+
+def _normalize(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> tuple[Normalized, tuple[jax.Array, ...]]:
+    axes = tuple(range(x.ndim - 1))
+    wide = x.astype(scale.dtype)
+    mean = wide.mean(axes)
+    var = jnp.maximum(0.0, jnp.square(wide).mean(axes) - jnp.square(mean))
+    inverse = jax.lax.rsqrt(var + epsilon)  # 1/σ
+    y = ((wide - mean) * (scale * inverse) + bias).astype(x.dtype)
+    return (y, mean, var), (x, scale, mean, inverse)
+
+
+def _normalize_backward(
+    epsilon: float, saved: tuple[jax.Array, ...], cotangents: tuple[jax.Array, ...]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """With x̂ = (x - μ)/σ: dx = scale/σ · (dy - mean(dy) - x̂ · mean(dy · x̂))."""
+    x, scale, mean, inverse = saved
+    axes, count = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
+    centred = x.astype(scale.dtype) - mean
+    dy = cotangents[0].astype(scale.dtype)
+    d_bias = dy.sum(axes)
+    d_scale = (dy * centred).sum(axes) * inverse
+    dx = (scale * inverse) * (dy - d_bias / count - centred * (inverse * d_scale / count))
+    return dx.astype(x.dtype), d_scale, d_bias
+
+
+normalize.defvjp(_normalize, _normalize_backward)
+
+
+@jax.custom_vjp
 def max_pool_2x2(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
-    """2×2 max pooling, stride 2, as a maximum over two axes: a backward pass without scatter.
+    """2×2 max pooling, stride 2, with a backward pass without scatter.
 
     Ties (windows of zeros behind a ReLU) share the gradient; `nn.max_pool` gives it to the first.
     """
+    return _by_window(x).max((2, 4))
+
+
+def _by_window(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 2 w/2 2 c"]:
     b, h, w, c = x.shape
-    return x.reshape(b, h // 2, 2, w // 2, 2, c).max((2, 4))
+    return x.reshape(b, h // 2, 2, w // 2, 2, c)
 
 
+def _pool_2x2_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    y = max_pool_2x2(x)
+    return y, (x, y)
+
+
+def _pool_2x2_backward(saved: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array]:
+    x, y = saved
+    windows = _by_window(x)
+    ties = sum((windows[:, :, i, :, j] == y).astype(dy.dtype) for i in (0, 1) for j in (0, 1))
+    largest = windows == y[:, :, None, :, None]
+    return (jnp.where(largest, (dy / ties)[:, :, None, :, None], 0).reshape(x.shape),)
+
+
+max_pool_2x2.defvjp(_pool_2x2_forward, _pool_2x2_backward)
+
+
+@jax.custom_vjp
 def max_pool_3x3_stride_2(x: Float[Array, "b h w c"]) -> Float[Array, "b oh ow c"]:
-    """ResNet's stem pool, padding 1 of -inf, as the maximum of nine shifted slices."""
-    h, w = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
-    windows = [padded[:, i : i + h : 2, j : j + w : 2] for i in range(3) for j in range(3)]
-    return jnp.stack(windows).max(0)
+    """ResNet's stem pool, padding 1: the maximum of three rows, then of three columns.
 
-
-def conv_general_dilated(
-    x: jax.Array,
-    kernel: jax.Array,
-    window_strides: Sequence[int],
-    padding: Sequence[tuple[int, int]],
-    **options: Any,
-) -> jax.Array:
-    """`jax.lax.conv_general_dilated`, by im2col and one matrix product where the map is tiny.
-
-    A 3×3 convolution that gives a 2×2 map (ResNet's last stage at 64 px) costs XLA's CPU backward
-    pass fifty times the product's time; on GPU and TPU a product of this size is no slower.
+    Its backward pass has no scatter; ties share the gradient.
     """
-    kh, kw, channels, features = kernel.shape
-    (top, bottom), (left, right) = padding
-    oh = (x.shape[1] + top + bottom - kh) // window_strides[0] + 1
-    ow = (x.shape[2] + left + right - kw) // window_strides[1] + 1
-    if oh * ow > 4 or kh * kw == 1:
-        return jax.lax.conv_general_dilated(x, kernel, window_strides, padding, **options)
-    padded = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    sh, sw = window_strides
-    patches = [
-        padded[:, i : i + sh * (oh - 1) + 1 : sh, j : j + sw * (ow - 1) + 1 : sw]
-        for i in range(kh)
-        for j in range(kw)
-    ]
-    columns = jnp.concatenate(patches, -1).reshape(-1, kh * kw * channels)
-    return (columns @ kernel.reshape(-1, features)).reshape(x.shape[0], oh, ow, features)
+    padded = _padded_for_stem(x)
+    rows = [padded[:, i : i + x.shape[1] : 2] for i in range(3)]
+    tallest = jnp.maximum(jnp.maximum(rows[0], rows[1]), rows[2])
+    columns = [tallest[:, :, j : j + x.shape[2] : 2] for j in range(3)]
+    return jnp.maximum(jnp.maximum(columns[0], columns[1]), columns[2])
+
+
+def _padded_for_stem(x: jax.Array) -> jax.Array:
+    """1 before, 1 or 2 after: an even number of rows and columns, of which 2m to 2m + 2 pool."""
+    ends = [(1, 1 + size % 2) for size in x.shape[1:3]]
+    return jnp.pad(x, ((0, 0), *ends, (0, 0)), constant_values=-jnp.inf)
+
+
+def _stem_pool_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    y = max_pool_3x3_stride_2(x)
+    return y, (x, y)
+
+
+def _stem_pool_backward(saved: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array]:
+    """By phases of the padded pixels: odd rows lie in one window, even ones in two neighbours."""
+    x, y = saved
+    padded = _padded_for_stem(x)
+    b, channels = len(y), y.shape[-1]
+    ties = sum(
+        (padded[:, i : i + x.shape[1] : 2, j : j + x.shape[2] : 2] == y).astype(dy.dtype)
+        for i in range(3)
+        for j in range(3)
+    )
+    around = ((0, 0), (1, 1), (1, 1), (0, 0))
+    share, top = jnp.pad(dy / ties, around), jnp.pad(y, around, constant_values=jnp.inf)
+    shape = (b, padded.shape[1] // 2, 2, padded.shape[2] // 2, 2, channels)
+    pixels = padded.reshape(shape)
+
+    def of_phase(row: int, column: int) -> jax.Array:
+        total = jnp.zeros((), dy.dtype)
+        for i in range(row, 2):  # 0: the window before, 1: the one that starts here
+            for j in range(column, 2):
+                window = (slice(None), slice(i, i + shape[1]), slice(j, j + shape[3]))
+                total += jnp.where(pixels[:, :, row, :, column] == top[window], share[window], 0)
+        return total
+
+    rows = [jnp.stack([of_phase(i, 0), of_phase(i, 1)], 3) for i in (0, 1)]
+    return (jnp.stack(rows, 2).reshape(padded.shape)[:, 1 : 1 + x.shape[1], 1 : 1 + x.shape[2]],)
+
+
+max_pool_3x3_stride_2.defvjp(_stem_pool_forward, _stem_pool_backward)
 
 
 class UpConv(nn.Module):
@@ -133,13 +245,8 @@ class UpConv(nn.Module):
         window = ((1, 0), (0, 1))  # phase 0 starts one pixel before the small pixel, phase 1 at it
 
         def phase(row: int, column: int) -> Float[Array, "b h w f"]:
-            return jax.lax.conv_general_dilated(
-                x.astype(self.dtype),
-                phases[row, column],
-                window_strides=(1, 1),
-                padding=(window[row], window[column]),
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            )
+            padding = (window[row], window[column])
+            return convolve(x.astype(self.dtype), phases[row, column], 1, padding)
 
         rows = [jnp.stack([phase(row, 0), phase(row, 1)], axis=3) for row in (0, 1)]
         return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, self.features)

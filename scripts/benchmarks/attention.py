@@ -63,8 +63,7 @@ def timed(config: ConfigDict, is_ours: bool, batch: int, side: int) -> Timed:
     return Timed(
         lambda: jax.block_until_ready(program(inputs)),
         facts,
-        device.peak_memory,
-        lambda: device.ceilings(config.dtype),
+        lambda: device.limits(config.dtype),
     )
 
 

@@ -27,8 +27,8 @@ def compare(found: Mapping[str, Measured], sides: Mapping[str, Side]) -> report.
     if mine.failed:
         raise ValueError(f"{name} failed: {mine.failed}")
     ceilings = {
-        kind: max(side.ceilings[kind] for side in found.values() if not side.failed)
-        for kind in mine.ceilings
+        kind: max(side.facts["ceilings"][kind] for side in found.values() if not side.failed)
+        for kind in mine.facts.get("ceilings", ())
     }
     device = mine.facts["device"]
     versions: dict[str, str] = {}
@@ -43,15 +43,14 @@ def compare(found: Mapping[str, Measured], sides: Mapping[str, Side]) -> report.
 def _figures(side: Measured, devices: int, ceilings: dict[str, float]) -> report.Result:
     if side.failed:
         return {"failed": side.failed}
-    times = spread(side.times)
+    steps = side.facts.get("steps_in_a_row", 1)  # of one run
+    times = spread([seconds / steps for seconds in side.times])
     facts = {k: v for k, v in side.facts.items() if k not in ("device", "versions")}
     figures = {
         **times,
         "others_share": side.others,
         "images_per_s_per_device": facts["images"] / times["median_s"] / devices,
         "first_run_s": side.first_run,
-        "peak_memory_bytes": side.peak_memory,
-        "ceilings": side.ceilings,
         **facts,
     }
     return figures | shares(facts, times["median_s"] * devices, ceilings)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,11 @@ def best(run: Callable[[], object]) -> float:
     return min(times)
 
 
-def peak_memory() -> int:
-    """Bytes: the accelerator's at its peak, or on a CPU those of this whole process."""
+def limits(dtype: DTypeLike) -> dict[str, Any]:
+    """What `Timed.finish` tells: the peak of memory first, for measuring ceilings takes some, too.
+
+    The accelerator's memory, or on a CPU this whole process's.
+    """
     stats = jax.devices()[0].memory_stats() or {}
-    return int(stats.get("peak_bytes_in_use", system.peak_memory()))
+    peak = int(stats.get("peak_bytes_in_use", system.peak_memory()))
+    return {"peak_memory_bytes": peak, "ceilings": ceilings(dtype)}

@@ -13,20 +13,19 @@ from ifgan_jax.tables import Table
 from scripts.benchmarks import comparison, options, ours, report, theirs
 from scripts.benchmarks.timing import Side
 
-AGAINST = flags.DEFINE_enum("against", None, ["torch"], "Whom to alternate with.")
 BATCHES = flags.DEFINE_list("batches", ["1", "64"], "Faces at once.")
 
 
 def main() -> None:
     size, config = options.chosen()
-    if AGAINST.value:
+    if options.AGAINST.value:
         theirs.check(config)
     sides = {}
     for batch in options.numbers("batches", BATCHES.value):
         mine = _ours(batch)
         sides[mine] = Side(ours.inference, (config, batch), beside=mine)
         for name, variant in theirs.VARIANTS.items():
-            if AGAINST.value and not variant.sequential:  # which is about training
+            if options.AGAINST.value and not variant.sequential:  # which is about training
                 arguments = config, batch, variant
                 sides[f"{name}, batch {batch}"] = Side(theirs.inference, arguments, beside=mine)
     content = comparison.measure(sides)

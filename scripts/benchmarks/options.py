@@ -14,6 +14,7 @@ SIZE = flags.DEFINE_enum("size", None, sizes.NAMES, "What is measured, where no 
 OUTPUT = flags.DEFINE_string(
     "output", None, "JSON file to write; by default runs/benchmarks/<command>_<size>.json."
 )
+AGAINST = flags.DEFINE_enum("against", None, ["torch"], "Whom step and inference alternate with.")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns that each side has.", lower_bound=1)
 SECONDS = flags.DEFINE_float("seconds", 2.0, "A turn lasts so long, but at least one step.", 0.0)
 LIMIT = flags.DEFINE_float(

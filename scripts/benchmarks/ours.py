@@ -123,7 +123,7 @@ def train_step(config: ConfigDict, augmented: bool) -> Timed:
         jax.block_until_ready((state, metrics))
 
     facts |= identity() | {"images": config.batch_size}
-    return Timed(run, facts, device.peak_memory, lambda: device.ceilings(config.dtype))
+    return Timed(run, facts, lambda: device.limits(config.dtype))
 
 
 def identity() -> dict[str, Any]:
@@ -150,6 +150,5 @@ def inference(config: ConfigDict, batch_size: int) -> Timed:
     return Timed(
         lambda: jax.block_until_ready(program(state, faces.image)),
         facts,
-        device.peak_memory,
-        lambda: device.ceilings(config.dtype),
+        lambda: device.limits(config.dtype),
     )

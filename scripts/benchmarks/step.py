@@ -9,19 +9,16 @@ batch and widths, and without augmentation on either side; alone, augmentation i
 
 import math
 
-from absl import flags
-
 from ifgan_jax.tables import Table
 from scripts.benchmarks import comparison, options, ours, report, theirs
 from scripts.benchmarks.timing import Side
 
-AGAINST = flags.DEFINE_enum("against", None, ["torch"], "Whom to alternate with.")
 OURS = "ifgan_jax"
 
 
 def main() -> None:
     size, config = options.chosen()
-    compared = AGAINST.value is not None
+    compared = options.AGAINST.value is not None
     sides = {OURS: Side(ours.train_step, (config, not compared), beside=OURS)}
     if compared:
         theirs.check(config)

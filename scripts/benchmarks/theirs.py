@@ -154,16 +154,16 @@ def _arithmetic(config: ConfigDict, torch: Any, where: str) -> Any:
 
 
 def _timed(run: Callable[[], None], config: ConfigDict, torch: Any, where: str) -> Timed:
-    def peak_memory() -> int:
-        return torch.cuda.max_memory_allocated() if where == "cuda" else system.peak_memory()
+    def limits() -> dict[str, Any]:
+        peak = torch.cuda.max_memory_allocated() if where == "cuda" else system.peak_memory()
+        return {"peak_memory_bytes": peak, "ceilings": _ceilings(config.dtype, torch, where)}
 
     facts = {
         "versions": {"torch": torch.__version__},
         "threads": torch.get_num_threads(),
         "images": config.batch_size,
     }
-    run = _blocked(run, torch, where)
-    return Timed(run, facts, peak_memory, lambda: _ceilings(config.dtype, torch, where))
+    return Timed(_blocked(run, torch, where), facts, limits)
 
 
 def _blocked(run: Callable[[], object], torch: Any, where: str) -> Callable[[], None]:

@@ -21,12 +21,15 @@ MOST_STEPS = 200  # in one turn
 
 
 class Timed(NamedTuple):
-    """What a side's process builds. Everything in `facts` goes into the JSON as it is."""
+    """What a side's process builds. All facts go into the JSON as they are.
+
+    finish: called after the last turn, for more facts, such as `peak_memory_bytes` (of the turns
+    alone where the system can tell).
+    """
 
     run: Callable[[], object]  # one step, over when it returns
     facts: dict[str, Any]
-    peak_memory: Callable[[], int]  # bytes, of the turns alone where the system can tell
-    ceilings: Callable[[], dict[str, float]]  # of the device, see `device`
+    finish: Callable[[], dict[str, Any]]
 
 
 class Side(NamedTuple):
@@ -51,8 +54,6 @@ class Measured(NamedTuple):
     first_run: float
     others: float
     facts: dict[str, Any]
-    peak_memory: int
-    ceilings: dict[str, float]
     failed: str
 
 
@@ -103,7 +104,7 @@ def _try(action: Callable[[], None], found: dict[str, Measured], name: str) -> N
     try:
         action()
     except Failed as error:
-        found[name] = Measured([], math.nan, math.nan, {}, 0, {}, str(error))
+        found[name] = Measured([], math.nan, math.nan, {}, str(error))
 
 
 class _Worker:
@@ -129,12 +130,12 @@ class _Worker:
         self._others.append(others)
 
     def finish(self) -> None:
-        self._peak_memory, self._ceilings = self._ask(0)
+        self._facts |= self._ask(0)
+        self._process.join(10)
 
     def measured(self) -> Measured:
         first, others = self._warm[0], float(np.mean(self._others))
-        rest = self._facts, self._peak_memory, self._ceilings
-        return Measured(self._times, first, others, *rest, failed="")
+        return Measured(self._times, first, others, self._facts, failed="")
 
     def stop(self) -> None:
         self._process.kill()
@@ -169,7 +170,7 @@ def _serve(pipe: multiprocessing.connection.Connection, side: Side) -> None:
             others = system.OthersWork()
             times = _times(timed.run, steps)
             pipe.send((False, (times, others.share())))
-        pipe.send((False, (timed.peak_memory(), timed.ceilings())))
+        pipe.send((False, timed.finish()))
     except Exception as error:  # of a library, of any kind: it is told, and the others go on
         first_line = (str(error).splitlines() or [""])[0]
         pipe.send((True, f"{type(error).__name__}: {first_line}"))

@@ -40,7 +40,8 @@ def test_convolution_and_its_gradients_have_the_closed_form():
 
 GEOMETRIES = {
     "one-sided padding": ((3, 9, 7, 4), (2, 2, 4, 6), {"padding": ((1, 0), (0, 1))}),
-    "cropping": ((1, 9, 9, 2), (3, 3, 2, 2), {"padding": ((-2, 1), (0, -1))}),
+    # not less below and more above: XLA's CPU (jaxlib 0.10.2) then reads beyond the image
+    "cropping": ((1, 9, 9, 2), (3, 3, 2, 2), {"padding": ((-2, -1), (1, -1))}),
     "transposed": ((2, 5, 6, 3), (4, 3, 3, 2), {"lhs_dilation": (2, 3), "padding": ((2, 2),) * 2}),
     "dilated": ((2, 11, 9, 3), (3, 3, 3, 2), {"rhs_dilation": (2, 3), "window_strides": (2, 1)}),
     "grouped": ((2, 6, 6, 6), (3, 3, 2, 9), {"feature_group_count": 3}),

@@ -1,6 +1,7 @@
-"""The in-memory data set."""
+"""The decoded data set."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -89,7 +90,8 @@ def test_unknown_set_and_config(tmp_path):
 def test_label_out_of_range_on_disk_is_named(tmp_path, monkeypatch):
     row = {"image": np.zeros((72, 72, 1), np.uint8), "subject": b"s0000", "frame": 1}
     row |= {"sequence": b"s0000_anger_0", "intensity": 1.0}
-    monkeypatch.setattr(synthetic_faces, "prepare", lambda *_: None)
+    two = SimpleNamespace(builder_config=SimpleNamespace(requests=lambda: range(2)))
+    monkeypatch.setattr(synthetic_faces, "prepare", lambda *_: two)
     monkeypatch.setattr(synthetic_faces, "read", lambda _: [row | {"label": k} for k in (6, 9)])
     with pytest.raises(ValueError, match=r"example 1 .*s0000_anger_0.*label 9"):
         load_prepared(tmp_path, "synthetic_faces/72")

@@ -1,13 +1,14 @@
 """The parts of a run: cut by subject before classes are left out, averages of the training part."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ifgan_jax.data.faces import Faces, Prepared
+from ifgan_jax.data.faces import Faces, Prepared, image_array
 from ifgan_jax.data.parts import Parts, load_parts
-from ifgan_jax.data.pipeline import fake_faces
+from ifgan_jax.data.pipeline import fake_faces, train_epoch
 
 SIZE, SUBJECTS, FOLDS = 12, 10, 5
 
@@ -44,6 +45,41 @@ def test_parts_are_the_folds_of_all_subjects():
     assert sorted(set(parts.test.subjects)) == ids[1::5]
     assert sorted(set(parts.validation.subjects)) == ids[2::5]
     assert sorted(set(parts.train.subjects)) == sorted(ids[0::5] + ids[3::5] + ids[4::5])
+
+
+def test_images_that_do_not_fit_stream_from_nameless_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Parts, hashes, averages and batches are what they are in memory; chunks end within a part."""
+    monkeypatch.setattr("ifgan_jax.data.faces.CHUNK", 7)
+    inside = load(additional=(f"fake_faces/{SIZE}_5",), fold=0)
+    monkeypatch.setattr("ifgan_jax.data.faces.available_memory", lambda: 0.0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    outside = load(additional=(f"fake_faces/{SIZE}_5",), fold=0)
+    assert not any(tmp_path.iterdir())
+    for part in ("train", "validation", "test"):
+        few, many = getattr(outside, part), getattr(inside, part)
+        assert isinstance(few.images, np.memmap)
+        assert not isinstance(many.images, np.memmap)
+        np.testing.assert_array_equal(few.images, many.images)
+        assert few.hash() == many.hash()
+    assert outside.data_hash == inside.data_hash
+    assert outside.averages.hash == inside.averages.hash
+    for a, b in zip(
+        *(train_epoch(p.train, batch_size=8, seed=0, epoch=0) for p in (inside, outside)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a.image, b.image)
+
+
+def test_a_full_disk_is_told_before_images_are_read(monkeypatch: pytest.MonkeyPatch):
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ifgan_jax.data.faces.available_memory", lambda: 0.0)
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match=r"0\.1 GB of images fit neither .*No space.*set TMPDIR"):
+        image_array((10_000, 100, 100, 1))
 
 
 def on_disk(monkeypatch: pytest.MonkeyPatch, faces: Faces) -> None:

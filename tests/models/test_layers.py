@@ -1,5 +1,7 @@
 """The fast forms against the plain operations, values and gradients."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,13 +20,14 @@ def normal(*shape: int, seed: int = 0) -> jax.Array:
 
 def assert_same(ours, plain, *arguments: jax.Array, tolerance: float = 1e-12) -> None:
     """Values, and gradients of a random projection, for every argument."""
-    value = plain(*arguments)
-    weights = normal(*value.shape, seed=9)
-    assert relative_error(ours(*arguments), value) < tolerance
-    numbers = range(len(arguments))
-    mine = jax.grad(lambda *a: (ours(*a) * weights).sum(), numbers)(*arguments)
-    theirs = jax.grad(lambda *a: (plain(*a) * weights).sum(), numbers)(*arguments)
-    for a, b in zip(mine, theirs, strict=True):
+    weights = normal(*jax.eval_shape(plain, *arguments).shape, seed=9)
+
+    @partial(jax.jit, static_argnums=0)
+    def run(function, *arguments: jax.Array) -> tuple:
+        value, pull = jax.vjp(function, *arguments)
+        return value, *pull(weights)
+
+    for a, b in zip(run(ours, *arguments), run(plain, *arguments), strict=True):
         assert relative_error(a, b) < tolerance
 
 
@@ -45,45 +48,34 @@ def test_stem_pool(side: int):
 def test_ties_share_the_gradient():
     gradient = jax.grad(lambda x: layers.max_pool_2x2(x).sum())(jnp.zeros((1, 2, 2, 1)))
     np.testing.assert_array_equal(gradient[0, :, :, 0], np.full((2, 2), 0.25))
+    gradient = jax.grad(lambda x: layers.max_pool_3x3_stride_2(x).sum())(jnp.zeros((1, 4, 4, 1)))
+    sixths = np.array([3, 5, 2, 2])  # of windows of 2 and of 3 pixels, which share the second
+    np.testing.assert_allclose(gradient[0, :, :, 0], np.outer(sixths, sixths) / 36, rtol=1e-6)
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(
-    ("side", "stride", "pad", "kernel"),
-    [
-        (2, 1, 1, 3),
-        (4, 2, 1, 3),
-        (3, 2, 1, 3),
-        (1, 1, 1, 3),
-        (4, 1, 0, 4),
-        (2, 2, 0, 1),
-        (8, 2, 1, 3),
-    ],
-)
-def test_convolution_on_small_maps(side: int, stride: int, pad: int, kernel: int):
-    def arguments(x: jax.Array, w: jax.Array) -> tuple:
-        return x, w, (stride, stride), ((pad, pad), (pad, pad))
+@pytest.mark.parametrize("shape", [(6, 5), (2, 4, 3, 5)])
+def test_batch_norm_is_flaxs(shape: tuple[int, ...]):
+    """Output, both statistics, and the gradients for input, scale and bias."""
+    x, scale, bias = 2 + 3 * normal(*shape), normal(5, seed=1), normal(5, seed=2)
+    options = {"dtype": jnp.float64, "param_dtype": jnp.float64, "force_float32_reductions": False}
+    theirs = nn.BatchNorm(False, momentum=0.9, epsilon=1e-5, **options)
+    ours = layers.BatchNorm(True, jnp.float64, nn.initializers.ones)
+    stats = {"mean": normal(5, seed=3), "var": 1 + normal(5, seed=4) ** 2}
 
-    assert_same(
-        lambda x, w: layers.conv_general_dilated(*arguments(x, w), dimension_numbers=DIMENSIONS),
-        lambda x, w: jax.lax.conv_general_dilated(*arguments(x, w), dimension_numbers=DIMENSIONS),
-        normal(2, side, side, 5),
-        normal(kernel, kernel, 5, 4, seed=1),
-    )
+    def run(norm: nn.Module, x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple:
+        variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": stats}
+        return norm.apply(variables, x, mutable=["batch_stats"])
 
-
-def test_small_map_form_is_taken_exactly_there():
-    def uses_convolution(side: int) -> bool:
-        x, w = jnp.zeros((1, side, side, 2)), jnp.zeros((3, 3, 2, 2))
-        ours = jax.make_jaxpr(
-            lambda x, w: layers.conv_general_dilated(
-                x, w, (1, 1), ((1, 1), (1, 1)), dimension_numbers=DIMENSIONS
-            )
-        )
-        return "conv_general_dilated" in str(ours(x, w))
-
-    assert not uses_convolution(2)
-    assert uses_convolution(3)
+    one, other = (lambda *a, norm=norm: run(norm, *a)[0] for norm in (ours, theirs))
+    assert_same(one, other, x, scale, bias)
+    mine, flaxs = (run(norm, x, scale, bias)[1]["batch_stats"] for norm in (ours, theirs))
+    for name in ("mean", "var"):
+        assert relative_error(mine[name], flaxs[name]) < 1e-12
+    running = {"use_running_average": True, "epsilon": 1e-5, **options}
+    variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": stats}
+    tested = layers.BatchNorm(False, jnp.float64, nn.initializers.ones).apply(variables, x)
+    assert relative_error(tested, nn.BatchNorm(**running).apply(variables, x)) < 1e-12
 
 
 @pytest.mark.usefixtures("x64")
@@ -126,19 +118,19 @@ def test_up_conv_costs_four_ninths():
 @pytest.mark.usefixtures("x64")
 def test_types(compute, kept):
     """bfloat16 arithmetic keeps float32 parameters and statistics; float64 keeps float64."""
-    norm = layers.batch_norm(compute, True, nn.initializers.ones)()
+    norm = layers.BatchNorm(True, compute, nn.initializers.ones)
     x = jnp.ones((2, 4, 4, 3), compute)
     y, variables = norm.init_with_output(jax.random.key(0), x)
     assert y.dtype == compute
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(kept)}
-    convolution = layers.conv(compute, padding=((1, 1), (1, 1)))(2, (3, 3))
+    convolution = layers.Conv(2, (3, 3), ((1, 1), (1, 1)), compute, layers.GAN_INIT)
     y, variables = convolution.init_with_output(jax.random.key(0), x)
     assert y.dtype == compute
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(kept)}
 
 
 def test_batch_norm_momentum_is_pytorchs_tenth():
-    norm = layers.batch_norm(jnp.float32, True, nn.initializers.ones)()
+    norm = layers.BatchNorm(True, jnp.float32, nn.initializers.ones)
     x = jnp.stack([jnp.full((1, 1, 1), 4.0), jnp.full((1, 1, 1), 6.0)])  # mean 5, variance 1
     variables = norm.init(jax.random.key(0), x)
     _, new = norm.apply(variables, x, mutable=["batch_stats"])

@@ -1,0 +1,141 @@
+"""Convolutions in the forms that are fast on a CPU; GPU and TPU get XLA's own.
+
+Every form equals the plain operation, gradients included (tests/models/test_convolution.py). NHWC
+images, HWIO kernels, padding always explicit.
+
+What XLA's CPU does badly, and what is done here instead (docs/benchmarks.md has the figures):
+the gradient of the input of a strided convolution multiplies by the zeros of the dilated output,
+and 3×3 convolutions on 2×2 maps cost fifty times the matrix product that they are.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Padding = tuple[tuple[int, int], tuple[int, int]]
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+def convolve(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "u v c f"], stride: int, padding: Padding
+) -> Float[Array, "b oh ow f"]:
+    """`jax.lax.conv_general_dilated` by the same stride in both directions."""
+    kh, kw = kernel.shape[:2]
+    oh, ow = _output_size(x.shape, kernel.shape, stride, padding)
+    if oh * ow <= 4 and kh * kw > 1:
+        return _by_product(x, kernel, stride, padding)
+    return _convolve(x, kernel, stride, padding)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    return _plain(x, kernel, stride, padding)
+
+
+def _plain(x: jax.Array, kernel: jax.Array, stride: int, padding: Sequence) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), padding, dimension_numbers=DIMENSIONS
+    )
+
+
+def _forward(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> tuple:
+    return _plain(x, kernel, stride, padding), (x, kernel)
+
+
+def _backward(
+    stride: int, padding: Padding, saved: tuple[jax.Array, jax.Array], dy: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    def on_cpu(x: jax.Array, kernel: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return (
+            _input_gradient(x, kernel, dy, stride, padding),
+            _kernel_gradient(x, kernel, dy, stride, padding),
+        )
+
+    def elsewhere(x: jax.Array, kernel: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jax.vjp(lambda x, k: _plain(x, k, stride, padding), x, kernel)[1](dy)
+
+    return jax.lax.platform_dependent(*saved, dy, cpu=on_cpu, default=elsewhere)
+
+
+_convolve.defvjp(_forward, _backward)
+
+
+def _kernel_gradient(
+    x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: int, padding: Padding
+) -> jax.Array:
+    """Σ over images and positions: a convolution of x with dy, images as channels."""
+    kh, kw = kernel.shape[:2]
+    oh, ow = dy.shape[1:3]
+    # rows of padded x that dy's taps reach; what lies beyond them was not read
+    used = [
+        (size, low, stride * (out - 1) + k - size - low)
+        for size, (low, _), out, k in zip(x.shape[1:3], padding, (oh, ow), (kh, kw), strict=True)
+    ]
+    images_last = x.transpose(3, 1, 2, 0)
+    taps = dy.transpose(1, 2, 0, 3)
+    gradient = jax.lax.conv_general_dilated(
+        images_last,
+        taps,
+        (1, 1),
+        [(low, high) for _, low, high in used],
+        rhs_dilation=(stride, stride),
+        dimension_numbers=DIMENSIONS,
+    )
+    return gradient.transpose(1, 2, 0, 3)
+
+
+def _input_gradient(
+    x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: int, padding: Padding
+) -> jax.Array:
+    """One convolution of dy for each phase of x (its row and column mod stride), interleaved.
+
+    x[stride·m + a] was read by taps u ≡ a + low (mod stride) only; a dilated dy would make the
+    others multiply zeros.
+    """
+    b, h, w, c = x.shape
+    positions = (-(-h // stride), -(-w // stride))  # of a phase
+    turned = kernel.swapaxes(2, 3)
+
+    def phase(*offsets: int) -> jax.Array:
+        starts, pads = [], []
+        for axis, offset in enumerate(offsets):
+            ahead, start = divmod(offset + padding[axis][0], stride)
+            count = len(range(start, kernel.shape[axis], stride))
+            low = count - 1 - ahead
+            starts.append(start)
+            pads.append((low, positions[axis] - dy.shape[1 + axis] - low + count - 1))
+        part = turned[starts[0] :: stride, starts[1] :: stride][::-1, ::-1]
+        return _plain(dy, part, 1, pads) if part.size else jnp.zeros((b, *positions, c), dy.dtype)
+
+    if stride == 1:
+        return phase(0, 0)
+    rows = [jnp.stack([phase(i, j) for j in range(stride)], 3) for i in range(stride)]
+    whole = jnp.stack(rows, 2).reshape(b, stride * positions[0], stride * positions[1], c)
+    return whole[:, :h, :w]
+
+
+def _output_size(
+    shape: Sequence[int], kernel: Sequence[int], stride: int, padding: Padding
+) -> tuple[int, int]:
+    oh, ow = (
+        (size + low + high - k) // stride + 1
+        for size, (low, high), k in zip(shape[1:3], padding, kernel[:2], strict=True)
+    )
+    return oh, ow
+
+
+def _by_product(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    """im2col and one matrix product, for maps of a few positions (ResNet's last stage at 64 px)."""
+    kh, kw, channels, features = kernel.shape
+    oh, ow = _output_size(x.shape, kernel.shape, stride, padding)
+    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    patches = [
+        padded[:, i : i + stride * (oh - 1) + 1 : stride, j : j + stride * (ow - 1) + 1 : stride]
+        for i in range(kh)
+        for j in range(kw)
+    ]
+    columns = jnp.concatenate(patches, -1).reshape(-1, kh * kw * channels)
+    return (columns @ kernel.reshape(-1, features)).reshape(x.shape[0], oh, ow, features)

@@ -1,0 +1,118 @@
+"""What real data costs the step, and what Python's part of a step is.
+
+    python scripts/benchmark.py input --size=224
+
+The loop of a run, its metrics written down, on batches read, shuffled and moved to the device as a
+run does it, beside the same loop on one batch that lies there already. Python's part is what the
+loop's thread has of a processor: reading, moving, dispatching, logging, but not waiting.
+"""
+
+import itertools
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+
+from ifgan_jax.tables import Table
+from scripts.benchmarks import comparison, options, ours, report, trace
+from scripts.benchmarks.timing import WARM_UP, Side, Timed
+
+STEPS = flags.DEFINE_integer("steps", 8, "Steps in a row, then the device is waited for.", 2)
+ON_DEVICE, REAL = "data on the device", "real data"
+PARTS = ("reading_s", "dispatch_s", "logging_s")
+
+
+def main() -> None:
+    size, config = options.chosen()
+    sides = {
+        name: Side(loop, (config, name == REAL, STEPS.value), beside=ON_DEVICE)
+        for name in (ON_DEVICE, REAL)
+    }
+    content = comparison.measure(sides)
+    if failed := content["sides"][REAL].get("failed"):
+        raise ValueError(f"{REAL}: {failed}")
+    report.finish("input", size, config, content, summary(content), tables)
+
+
+def loop(config: ConfigDict, real: bool, steps: int) -> Timed:
+    """`steps` steps as `train.Run` takes them, one after the other without waiting in between."""
+    from tqdm import tqdm
+
+    from ifgan_jax import train
+    from ifgan_jax.evaluate import load_run_parts
+    from ifgan_jax.workdir import MetricLog
+
+    faces = load_run_parts(config).train
+    compiled = ours.compiled_steps(config)
+    state, one, targets, key = ours.arguments(config, compiled, config.data.image_size)
+    endless = itertools.chain.from_iterable(
+        train.batches(config, compiled.mesh, faces, epoch, 0) for epoch in itertools.count()
+    )
+    batches = endless if real else itertools.repeat(one)
+    log = MetricLog(Path(tempfile.mkdtemp(prefix="ifgan_jax_input_")), 0)
+    bar, spent = tqdm(disable=True), []  # seconds of this thread on each of PARTS, by step
+
+    def run() -> None:
+        nonlocal state
+        pending, clock = None, time.thread_time
+        for _ in range(steps):
+            marks = [clock()]
+            batch = next(batches)
+            marks.append(clock())
+            state, metrics = compiled.train_step(state, batch, targets, key)
+            marks.append(clock())
+            if pending is not None:
+                train.log_step(log, bar, len(spent), 0, pending, {})
+            pending = metrics
+            marks.append(clock())
+            spent.append(np.diff(marks))
+        jax.block_until_ready((state, metrics))
+
+    def finish() -> dict[str, float]:
+        parts = np.mean(spent[WARM_UP * steps :], axis=0).tolist()
+        python = dict(zip(PARTS, parts, strict=True)) | {"python_s": sum(parts)}
+        return python | {"idle_share_in_trace": trace.idle_share(run)}
+
+    facts = {"images": config.batch_size, "steps_in_a_row": steps}
+    return Timed(run, ours.identity() | facts, finish)
+
+
+def summary(content: report.Result) -> report.Result:
+    """`overhead`: how much longer a step takes with real data, as a share; at most 0.03 is wanted.
+
+    `python_share`: Python's part of a step, dispatch included; below 0.01 is wanted.
+    """
+    there, real = (content["sides"][name] for name in (ON_DEVICE, REAL))
+    return {
+        "overhead": real["median_s"] / there["median_s"] - 1,
+        "overhead_smallest": real["smallest_s"] / there["smallest_s"] - 1,
+        "python_share": real["python_s"] / real["median_s"],
+        "step_s": real["median_s"],
+    }
+
+
+def tables(result: report.Result) -> list[Table]:
+    rows = []
+    for name, side in result["sides"].items():
+        low, high = (report.duration(side[f"quartile_{i}_s"]) for i in (1, 3))
+        rows.append(
+            (
+                name,
+                report.duration(side["median_s"]),
+                f"{low} – {high}",
+                report.duration(side["python_s"]),
+                f"{side['python_s'] / side['median_s']:.2%}",
+                " + ".join(report.duration(side[part]) for part in PARTS),
+                f"{side['idle_share_in_trace']:.2%}",
+            )
+        )
+    header = (
+        "", "step, median", "25–75 %", "Python's part", "of the step",
+        "reading + dispatch + logging", "device idle, by the trace",
+    )  # fmt: skip
+    steps = result["sides"][REAL]["steps_in_a_row"]
+    return [Table(f"Input, {report.what(result)}, {steps} steps in a row", header, tuple(rows))]

@@ -1,0 +1,67 @@
+"""The fast forms against the plain convolution, values and gradients."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from ifgan_jax.models import convolution
+from tests.models.test_layers import DIMENSIONS, assert_same, normal
+
+PADS = (((0, 0), (0, 0)), ((1, 1), (1, 1)), ((3, 3), (3, 3)), ((1, 0), (0, 1)))
+
+
+def plain(x: jax.Array, kernel: jax.Array, stride: int, padding: convolution.Padding) -> jax.Array:
+    strides = (stride, stride)
+    return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=DIMENSIONS)
+
+
+def check(h: int, w: int, side: int, stride: int, padding: convolution.Padding) -> None:
+    assert_same(
+        lambda x, k: convolution.convolve(x, k, stride, padding),
+        lambda x, k: plain(x, k, stride, padding),
+        normal(2, h, w, 3),
+        normal(side, side, 3, 4, seed=1),
+    )
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 7])
+def test_gradients_of_every_phase(side: int, stride: int):
+    """Even and odd sides; steps that leave the last rows unread; padding of one side only."""
+    for padding in PADS:
+        check(9, 8, side, stride, padding)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    ("side", "stride", "pad", "kernel"),
+    [(2, 1, 1, 3), (4, 2, 1, 3), (3, 2, 1, 3), (1, 1, 1, 3), (4, 1, 0, 4), (2, 2, 0, 1)],
+)
+def test_convolution_on_small_maps(side: int, stride: int, pad: int, kernel: int):
+    check(side, side, kernel, stride, ((pad, pad), (pad, pad)))
+
+
+def test_small_map_form_is_taken_exactly_there():
+    def uses_convolution(side: int) -> bool:
+        x, kernel = jnp.zeros((1, side, side, 2)), jnp.zeros((3, 3, 2, 2))
+        ours = jax.make_jaxpr(lambda x, k: convolution.convolve(x, k, 1, PADS[1]))
+        return "conv_general_dilated" in str(ours(x, kernel))
+
+    assert not uses_convolution(2)
+    assert uses_convolution(3)
+
+
+def test_other_platforms_get_the_plain_gradient():
+    """On TPU and GPU the gradients are XLA's own convolutions: one for each argument."""
+
+    def loss(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return convolution.convolve(x, kernel, 2, PADS[1]).sum()
+
+    arguments = jnp.ones((1, 8, 8, 2)), jnp.ones((4, 4, 2, 2))
+    traced = jax.jit(jax.grad(loss, (0, 1))).trace(*arguments)
+    count = {
+        platform: traced.lower(lowering_platforms=(platform,)).as_text().count(".convolution")
+        for platform in ("cpu", "tpu", "cuda")
+    }
+    assert count == {"cpu": 5, "tpu": 2, "cuda": 2}  # the kernel, the input: 4 phases, or one

@@ -1,0 +1,66 @@
+"""Sub-commands by name, and compiled programs kept between starts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import command_line
+from scripts.benchmark import COMMANDS
+
+ROOT = Path(__file__).parent.parent
+# A program that compiles: kept, because the test keeps whatever takes no time, too.
+PROGRAM = """
+from scripts import command_line
+def main():
+    import jax
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    print(float(jax.jit(lambda x: (x @ x).sum())(jax.numpy.ones((50, 50)))))
+    print("at", jax.config.jax_compilation_cache_dir)
+command_line.run(main, ["program"])
+"""
+
+
+def start(**changes: str) -> subprocess.CompletedProcess[str]:
+    """PROGRAM with no folder named for what it compiles, but by `changes`."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("JAX_COMPILATION_CACHE_DIR", "HOME")}
+    command = [sys.executable, "-c", PROGRAM]
+    environment = {**kept, "PYTHONPATH": str(ROOT), **changes}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_compiled_programs_are_kept_and_a_damaged_one_is_compiled_anew(tmp_path: Path):
+    done = start(XDG_CACHE_HOME=str(tmp_path))
+    folder = tmp_path / "ifgan_jax" / "compiled"
+    assert done.stdout == f"125000.0\nat {folder}\n"
+    kept = {path: path.read_bytes() for path in folder.glob("*-cache")}
+    assert kept
+    for path, content in kept.items():
+        path.write_bytes(content[: len(content) // 2])
+    done = start(XDG_CACHE_HOME=str(tmp_path))
+    assert done.stdout == f"125000.0\nat {folder}\n"
+    assert "Error reading persistent compilation cache" in done.stderr
+
+
+def test_the_folder_is_where_the_user_says_or_nowhere(tmp_path: Path):
+    home = tmp_path / "home"
+    assert f"at {home}/.cache/ifgan_jax/compiled\n" in start(HOME=str(home)).stdout
+    given = start(HOME=str(home), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "given"))
+    assert f"at {tmp_path}/given\n" in given.stdout
+    (tmp_path / "file").touch()
+    done = start(XDG_CACHE_HOME=str(tmp_path / "file"))  # no folder can be made there
+    assert done.stdout == "125000.0\nat None\n"
+    assert "each start will compile anew" in done.stderr
+
+
+def test_a_command_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch):
+    for arguments, message in (
+        ([], r"no command: the first argument is one of step, attention"),
+        (["--size=demo"], r"'--size=demo' is no command"),
+        (["plans"], r"'plans' is no command"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["benchmark.py", *arguments])
+        with pytest.raises(SystemExit, match=message):
+            command_line.run_command("scripts.benchmarks", COMMANDS)

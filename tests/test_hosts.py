@@ -1,0 +1,318 @@
+"""Several processes on this machine, talking by gloo: the same numbers, and one end for all."""
+
+import os
+import pickle
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+from ifgan_jax import build, hosts, sharding
+from ifgan_jax.checkpoint import Checkpoints
+from ifgan_jax.models.classifier import RESNETS
+from ifgan_jax.train import train
+from ifgan_jax.workdir import read_metrics
+from tests import host_process, runs, tiny, tiny_config
+from tests.conftest import QUICK_COMPILATION
+
+PROCESSES = 2
+# Largest relative differences of one float32 step on 2 × 2 devices and on 1, five times what was
+# seen; the gradients are those in Adam's first moments.
+METRICS_FLOAT32 = 2e-6
+GRADIENTS_FLOAT32 = 4e-6
+BASELINE = {"method": "baseline", "classifier.inputs": "source"}
+
+
+class Processes(NamedTuple):
+    """Two processes of two CPU devices each."""
+
+    each: list[subprocess.Popen]
+
+    @classmethod
+    def start(
+        cls, task: str, *flags: str, own: Callable[[int], list[str]] | None = None
+    ) -> "Processes":
+        """host_process.py, with `flags` for all and `own(i)` for the i-th."""
+        with socket.socket() as probe:
+            probe.bind(("localhost", 0))
+            port = probe.getsockname()[1]
+        devices = f"--xla_force_host_platform_device_count=2 {QUICK_COMPILATION}"
+        joined = [f"--coordinator_address=localhost:{port}", f"--num_processes={PROCESSES}"]
+        command = [sys.executable, "-m", "tests.host_process", task, *flags, *joined]
+        return cls(
+            [
+                subprocess.Popen(
+                    [*command, f"--process_id={i}", *(own(i) if own else [])],
+                    cwd=runs.ROOT,
+                    env={**runs.environment(), "XLA_FLAGS": devices},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+                for i in range(PROCESSES)
+            ]
+        )
+
+    @classmethod
+    def train(cls, workdir: Path, epochs: int) -> "Processes":
+        flags = [f"--config.{key}={value}" for key, value in BASELINE.items()]
+        flags += [f"--config.epochs={epochs}", f"--workdir={workdir}"]
+        return cls.start("train", "--config=tests/tiny_config.py", *flags)
+
+    def finish(self) -> tuple[list[int], list[str]]:
+        """Exit status and output of each."""
+        outputs = [process.communicate(timeout=400)[0] for process in self.each]
+        return [process.returncode for process in self.each], outputs
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 300
+        while not condition() and time.monotonic() < deadline:
+            if any(process.poll() is not None for process in self.each):
+                pytest.fail("\n".join(self.finish()[1]))
+            time.sleep(0.002)
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "expected"),
+    [
+        ((None, None, None), {}, None),
+        ((None, None, None), {"SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "8"}, None),
+        ((None, None, None), {"SLURM_STEP_NUM_TASKS": "8"}, (None, None, None)),
+        ((None, 1, None), {"SLURM_STEP_NUM_TASKS": "8"}, None),
+        (("node0:1", 2, 0), {}, ("node0:1", 2, 0)),
+    ],
+)
+def test_who_is_joined(
+    flags: tuple, environment: dict, expected: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """None: JAX's distributed runtime is not started."""
+    joined: list[tuple] = []
+    monkeypatch.setattr(hosts, "_initialize", lambda *given: joined.append(given))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with hosts.connected(*flags):
+        pass
+    assert joined == ([] if expected is None else [expected])
+
+
+def test_a_tpu_is_joined(monkeypatch: pytest.MonkeyPatch):
+    for platforms, expected in ((None, False), ("cpu", False), ("tpu,cpu", True)):
+        monkeypatch.setattr(jax, "config", SimpleNamespace(jax_platforms=platforms))
+        assert hosts._environment_tells() is expected
+
+
+def test_half_of_the_flags_is_refused():
+    for flags in (("node0:1", None, None), (None, 2, 0), ("node0:1", 2, None)):
+        with pytest.raises(ValueError, match="belong together"), hosts.connected(*flags):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("epochs 0"), "error: epochs 0\n"),
+        (jax.errors.JaxRuntimeError("Connection closed"), f"error: {hosts.LOST} (Connection"),
+        (KeyError("x"), "Traceback"),
+    ],
+    ids=["expected", "lost", "unexpected"],
+)
+def test_an_error_ends_one_of_several_at_once(
+    error: Exception, message: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    """Without the good order in which it would wait for the others."""
+    monkeypatch.setattr(hosts, "_initialize", lambda *given: None)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    with pytest.raises(SystemExit, match="1"), hosts.connected("node0:1", 2, 0):
+        raise error
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_processes_agree(tmp_path: Path):
+    processes = Processes.start("agree", own=lambda i: [f"--output={tmp_path}/{i}"])
+    statuses, outputs = processes.finish()
+    assert statuses == [0] * PROCESSES, "\n".join(outputs)
+    first, second = (pickle.loads((tmp_path / str(i)).read_bytes()) for i in range(PROCESSES))
+    assert first.pop("first")
+    assert not second.pop("first")
+    assert first.pop("found") == []
+    assert second.pop("found") == ["turn_0"]
+    assert first["any"] == [True, True, False]
+    assert first["of first"] == 7
+    assert first["differs"] == "text of process 0 and of [1] differ: make it so"
+    folders = [side.pop("not shared") for side in (first, second)]
+    assert ["own_0 is not one folder" in folders[0], "own_1 is" in folders[1]] == [True, True]
+    assert first == second
+
+
+def test_alone_nothing_is_exchanged(tmp_path: Path):
+    assert hosts.is_first()
+    assert [bool(hosts.any_process(flag)) for flag in (True, False)] == [True, False]
+    assert hosts.of_first(3) == 3
+    with hosts.in_turn("files"):
+        hosts.check_same("text", "a", "")
+        hosts.check_shared(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def start() -> Any:
+    """The float32 state that all of the equal runs begin with, γ moved so that attention counts."""
+    return jax.tree.map(np.asarray, tiny.state(host_process.networks(np.float32)))
+
+
+@pytest.fixture(scope="module")
+def stepped(start: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], list]]:
+    """What each of two processes got, once they are done; they run beside this one."""
+    folder = tmp_path_factory.mktemp("steps")
+    (folder / "state").write_bytes(pickle.dumps(start))
+    processes = Processes.start(
+        "steps", f"--state={folder}/state", own=lambda i: [f"--output={folder}/{i}"]
+    )
+
+    def results() -> list:
+        statuses, outputs = processes.finish()
+        assert statuses == [0] * PROCESSES, "\n".join(outputs)
+        return [pickle.loads((folder / str(i)).read_bytes()) for i in range(PROCESSES)]
+
+    yield results
+    for process in processes.each:
+        process.kill()
+
+
+def assert_equal_in_float64(ours: tuple, theirs: tuple) -> None:
+    """Parameters, moments, statistics, centres; the metrics of each step."""
+    for a, b in zip(ours[1], theirs[1], strict=True):
+        assert a == pytest.approx(b, rel=1e-10)
+    tiny.assert_trees_close(ours[0], theirs[0], 1e-10)
+
+
+def test_processes_devices_and_split_parameters_change_nothing(start: Any, stepped: Callable):
+    """G, D and E: 2 processes × 2 devices, 1 × 4, and 8 with split parameters, as on 1 device."""
+    with jax.enable_x64(True):
+        one, four, eight = (
+            host_process.run(start, np.float64, 3, jax.devices()[:devices], split=devices == 8)
+            for devices in (1, 4, 8)
+        )
+    assert_equal_in_float64(four, one)
+    assert_equal_in_float64(eight, one)
+    assert one[2] == four[2] == 1
+    assert eight[2] < 0.2  # of the state; biases and statistics of so small a net weigh much
+    in_float32 = host_process.run(start, np.float32, 1, jax.devices()[:1])
+    for exact, single in stepped():
+        assert_equal_in_float64(exact, one)
+        assert_equal_in_float32(single, in_float32)
+
+
+def assert_equal_in_float32(ours: tuple, theirs: tuple) -> None:
+    """Metrics, and gradients player by player."""
+    assert ours[1][0] == pytest.approx(theirs[1][0], rel=METRICS_FLOAT32, abs=1e-6)
+    for name in ("generator", "discriminator", "classifier"):
+        a, b = (
+            np.concatenate(
+                [x.ravel() for _, x in tiny.leaves(getattr(side[0], name).opt_state[1].mu)]
+            )
+            for side in (ours, theirs)
+        )
+        assert tiny.relative_error(a, b) < GRADIENTS_FLOAT32, name
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run of one epoch on 1 device, then one on 8 with split parameters."""
+    workdir = tmp_path_factory.mktemp("moved")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RESNETS, 18, RESNETS[18])  # gives it back at the end
+        host_process.shorten()
+        go_on(workdir, devices=1, epochs=1)
+        go_on(workdir, devices=8, epochs=2, split=True)
+        yield workdir
+
+
+def config_of(epochs: int) -> Any:
+    config = tiny_config.get_config()
+    config.update_from_flattened_dict(BASELINE)
+    config.epochs = epochs
+    return config
+
+
+def go_on(workdir: Path, *, devices: int, epochs: int, split: bool = False) -> None:
+    """Train in this process."""
+    config, mine = config_of(epochs), jax.devices()[:devices]
+    config.shard_parameters = split
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ifgan_jax.evaluate._draw", lambda *arguments: None)
+        patch.setattr(jax, "devices", lambda: mine)
+        assert train(config, workdir) is not None
+
+
+def last_state(workdir: Path) -> tuple[Any, dict]:
+    """The last checkpoint, on one device."""
+    config = config_of(1)
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    compiled = build.compile_steps(config, build.build(config, 1), mesh)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    restored = checkpoints.restore_latest(build.abstract_state(compiled, config))
+    checkpoints.close()
+    return restored
+
+
+def lines(workdir: Path) -> int:
+    path = workdir / "metrics.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def test_runs_move_and_the_dead_are_noticed(moved: Path, tmp_path: Path):
+    """From 1 and 8 devices to 2 × 2: as one process goes on, and to the bit after SIGKILL."""
+    unbroken, killed, alone = (tmp_path / name for name in ("unbroken", "killed", "alone"))
+    for workdir in (unbroken, killed, alone):
+        shutil.copytree(moved, workdir)
+    statuses, outputs = Processes.train(unbroken, epochs=3).finish()
+    assert statuses == [0] * PROCESSES, "\n".join(outputs)
+    assert "resuming at step 12" in outputs[0]
+    assert "resuming" not in outputs[1]  # one of them talks
+
+    processes = Processes.train(killed, epochs=3)
+    processes.wait_for(lambda: lines(killed) >= 15)
+    processes.each[1].kill()
+    died = time.monotonic()
+    statuses, outputs = processes.finish()
+    assert time.monotonic() - died < 60
+    assert statuses[0] not in (0, None)
+    assert "another task died" in outputs[0] or hosts.LOST in outputs[0]
+    statuses, outputs = Processes.train(killed, epochs=3).finish()
+    assert statuses == [0] * PROCESSES, "\n".join(outputs)
+    assert_same_run(killed, unbroken)
+
+    go_on(alone, devices=1, epochs=3)
+    for ours, theirs in zip(read_metrics(unbroken), read_metrics(alone), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def assert_same_run(workdir: Path, other: Path) -> None:
+    (state, progress), (expected, expected_progress) = last_state(workdir), last_state(other)
+    for (name, a), (_, b) in zip(tiny.leaves(state), tiny.leaves(expected), strict=True):
+        assert a.tobytes() == b.tobytes(), name
+    assert progress == expected_progress
+    assert read_metrics(workdir) == read_metrics(other)
+    assert (workdir / "predictions.csv").read_text() == (other / "predictions.csv").read_text()
+
+
+def test_sigterm_to_one_stops_all_at_one_step(tmp_path: Path):
+    workdir = tmp_path / "stopped"
+    processes = Processes.train(workdir, epochs=100)
+    processes.wait_for(lambda: lines(workdir) >= 8)
+    processes.each[1].send_signal(signal.SIGTERM)
+    statuses, outputs = processes.finish()
+    assert statuses == [0] * PROCESSES, "\n".join(outputs)
+    assert "SIGTERM: saved at step" in outputs[0]
+    assert lines(workdir) == last_state(workdir)[1]["step"]
