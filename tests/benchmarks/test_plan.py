@@ -1,0 +1,186 @@
+"""`plan`: its arithmetic against closed forms, its child's work on the CPU in place of a TPU."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from configs import default, overlays
+from ifgan_jax import build, sharding
+from scripts.benchmarks import plan, tpu
+from tests import tiny_config
+
+SAID = {
+    "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO temporaries "
+    "(298.21G) exceeds available HBM (15.75G).": (298.21, 15.75),
+    "Ran out of memory in memory space hbm. Used 17.60G of 15.75G hbm. Exceeded hbm capacity by "
+    "1.85G.": (17.6, 15.75),
+}
+
+
+@pytest.mark.parametrize("message", SAID)
+def test_reads_what_the_compiler_says(message: str):
+    needed, limit = SAID[message]
+    assert tpu.parse_need(message) == (round(needed * 2**30), round(limit * 2**30))
+
+
+def test_another_failure_of_the_compiler_is_told():
+    with pytest.raises(ValueError, match="INTERNAL: broken"):
+        tpu.parse_need("INTERNAL: broken")
+
+
+def test_counts_the_gradients_all_reduce():
+    """Data parallel: the gradient of a weight is one all-reduce of its size, whatever the batch."""
+    mesh = sharding.make_mesh(jax.devices()[:4])
+    split, everywhere = sharding.split(mesh), sharding.replicated(mesh)
+
+    def gradient(w: jax.Array, x: jax.Array) -> jax.Array:
+        return jax.grad(lambda w: jnp.square(x @ w).sum())(w)
+
+    step = jax.jit(gradient, in_shardings=(everywhere, split), out_shardings=everywhere)
+    program = step.lower(jnp.zeros((3, 5)), jnp.zeros((8, 3))).compile()
+    assert tpu.collectives(program.as_text()) == {"all-reduce": {"count": 1, "bytes": 3 * 5 * 4}}
+
+
+def test_counts_what_starts_and_what_comes_out_together():
+    text = """
+      %a = (f32[2,3]{1,0}, bf16[7]{0}) all-reduce-start(%x, %y), replica_groups={}
+      %b = (f32[2,3]{1,0}, bf16[7]{0}) all-reduce-done(%a)
+      ROOT %c = pred[8]{0} all-gather(%z), dimensions={0}
+    """
+    assert tpu.collectives(text) == {
+        "all-reduce": {"count": 1, "bytes": 2 * 3 * 4 + 7 * 2},
+        "all-gather": {"count": 1, "bytes": 8},
+    }
+
+
+def test_images_of_a_run_are_the_papers():
+    """8 of 10 folds of 1,200 + 927 + 624; RAF-DB's 12,271, a tenth of them validating."""
+    six = plan.training_images(default.get_config())
+    seven = plan.training_images(overlays.with_data(default.get_config(), "raf_db"))
+    posed = 0.8 * (1200 + 927 + 624)
+    assert six == int(posed + 0.9 * (12_271 - 2_524))
+    assert seven == int(posed + 0.9 * 12_271)
+    assert plan.training_images(tiny_config.get_config()) is None
+
+
+FOUND: dict[str, Any] = {
+    "topology": "v5e:2x2",
+    "chips": 4,
+    "limit_bytes": 100,
+    "flops": 5e12,
+    "product_flops": 4e12,
+    "product_bytes": 8e9,
+    "compile_s": 6.0,
+    "trace_s": 1.0,
+    "lower_s": 2.0,
+    "backend_compile_s": 3.0,
+    "compile_processor_s": 5.0,
+    "collectives": {"all-reduce": {"count": 7, "bytes": 10**8}},
+    "device": {"platform": "cpu", "processor": "a processor", "cores": 2, "devices": 1}
+    | {"device": "cpu"},
+    "versions": {"commit": "0"},
+}
+
+
+def compiled(batch_size: int, hbm_bytes: int) -> dict[str, Any]:
+    fits = hbm_bytes <= FOUND["limit_bytes"]
+    said = {} if fits else {"said": "RESOURCE_EXHAUSTED"}
+    return FOUND | {"batch_size": batch_size, "hbm_bytes": hbm_bytes, "fits": fits} | said
+
+
+def test_bounds_run_and_scaling():
+    chip = plan.Chip(flops=1e12, bandwidth=1e9, memory=1e9, links=1e9)
+    bound = plan.bounds(FOUND, chip)
+    assert bound == {"arithmetic_s": 1.0, "memory_s": 2.0, "step_s": 2.0}
+    config = tiny_config.get_config()
+    config.epochs, config.batch_size = 3, 16
+    assert plan.run_length(config, 100, 600.0, 4) == {
+        "images": 100,
+        "steps": 18,  # six whole batches an epoch
+        "hours": 3.0,
+        "chip_hours": 12.0,
+    }
+    four = plan.scaling(FOUND, 0.15, chip)[0]
+    assert four == {"chips": 4, "all_reduce_s": pytest.approx(0.15), "efficiency": 0.5}
+
+
+def run_plan(
+    monkeypatch: pytest.MonkeyPatch, output: Path, needs: dict[int, int], **given: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The command on a compiler that has an answer for each batch: the last line, the JSON file."""
+    monkeypatch.setattr(
+        tpu, "compile_step", lambda c, *_: compiled(c.batch_size, needs[c.batch_size])
+    )
+    printed: list[str] = []
+    monkeypatch.setattr("builtins.print", lambda *texts: printed.extend(map(str, texts)))
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS(["benchmark.py"])
+    with flagsaver.flagsaver(size="demo", output=str(output), chips=4, **given):
+        plan.main()
+    return json.loads(printed[-1]), json.loads(output.read_text())
+
+
+def test_the_command_says_the_largest_batch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """10 + 2·batch bytes: 45 of 100 fit, so 44 over four chips."""
+    needs = {size: 10 + 2 * size for size in (16, 32, 44)}
+    last, result = run_plan(monkeypatch, tmp_path / "plan.json", needs, largest_batch=True)
+    assert last == {
+        "benchmark": "plan",
+        "size": "demo",
+        "fits": True,
+        "hbm_gb": 0.0,
+        "compile_s": 6.0,
+        "largest_batch": 44,
+    }
+    assert result["larger"]["confirmed"]["batch_size"] == 44
+    assert result["scaling"][-1]["chips"] == 256
+
+
+def test_a_promise_that_does_not_hold_is_no_largest_batch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    needs = {16: 42, 32: 74, 44: 101}
+    last, _ = run_plan(monkeypatch, tmp_path / "plan.json", needs, largest_batch=True)
+    assert last["largest_batch"] is None
+
+
+def test_a_step_that_does_not_fit_is_a_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    last, result = run_plan(monkeypatch, tmp_path / "plan.json", {64: 101}, batch_size=64)
+    assert (last["fits"], last["largest_batch"]) == (False, None)
+    assert result["config"]["batch_size"] == 64
+
+
+def test_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    with pytest.raises(ValueError, match="--topology=v1:2x2: begins with one of v4, v5e, v5p, v6e"):
+        run_plan(monkeypatch, tmp_path / "plan.json", {}, topology="v1:2x2")
+    monkeypatch.undo()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[tpu\]'"):
+        tpu.compile_step(tiny_config.get_config(), "v5e:2x2", 1)
+
+
+def test_the_childs_work(monkeypatch: pytest.MonkeyPatch):
+    """E's step alone, over two devices of the CPU, as a TPU's compiler would have it."""
+    monkeypatch.setattr(tpu, "describe_topology", lambda topology, chips: jax.devices()[:chips])
+    monkeypatch.setattr(tpu, "limit", lambda mesh: 10**9)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1")
+    config = overlays.with_method(tiny_config.get_config(), "resnet101")
+    found = tpu._compile(config, "v5e:2x2", 2)
+    assert found["fits"]
+    kinds = ("arguments", "outputs", "temporaries", "code")
+    needed = sum(found[f"{kind}_bytes"] for kind in kinds) - found["aliased_bytes"]
+    assert found["hbm_bytes"] == needed > 0
+    assert found["product_flops"] > 0
+    shapes = jax.eval_shape(build.build(config, 1).create_state, build.state_key(config))
+    gradients = 4 * sum(x.size for x in jax.tree.leaves(shapes.classifier.params))
+    assert gradients < found["collectives"]["all-reduce"]["bytes"] < 1.5 * gradients
+    json.dumps(found)
+    config.batch_size = 15
+    with pytest.raises(ValueError, match="batch_size 15 does not divide over 2 devices"):
+        tpu._compile(config, "v5e:2x2", 2)
