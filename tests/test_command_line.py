@@ -55,6 +55,19 @@ def test_the_folder_is_where_the_user_says_or_nowhere(tmp_path: Path):
     assert "each start will compile anew" in done.stderr
 
 
+def test_kernels_are_chosen_for_the_measured_jaxlib_and_the_user_wins(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    flag = "--xla_cpu_experimental_ynn_fusion_type="
+    monkeypatch.setenv("XLA_FLAGS", flag)
+    monkeypatch.setattr(command_line, "version", lambda name: "0.0.1")
+    command_line.choose_kernels()
+    assert os.environ["XLA_FLAGS"] == flag
+    monkeypatch.setattr(command_line, "version", lambda name: command_line.MEASURED_JAXLIB)
+    command_line.choose_kernels()
+    assert os.environ["XLA_FLAGS"].split() == [flag + "reduce", flag]
+
+
 def test_a_command_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch):
     for arguments, message in (
         ([], r"no command: the first argument is one of step, attention"),
