@@ -46,7 +46,8 @@ class Conv(nn.Module):
         kept = storage_dtype(self.dtype)
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, kept)
-        y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.strides, self.padding)
+        x, kernel = jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype)
+        y = convolve(x, kernel, self.strides, self.padding)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), kept)
             y += bias.astype(self.dtype)
