@@ -6,6 +6,7 @@ communicates, and JAX's distributed runtime is not started.
 """
 
 import contextlib
+import faulthandler
 import functools
 import hashlib
 import logging
@@ -58,7 +59,7 @@ def connected(
     try:
         _initialize(coordinator_address, num_processes, process_id)
         yield
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, jax.errors.JaxRuntimeError):
             print(f"error: {LOST} ({error})", file=sys.stderr)
         elif isinstance(error, (ValueError, OSError, FloatingPointError, ImportError)):
@@ -81,6 +82,8 @@ def _environment_tells() -> bool:
 def _initialize(
     coordinator_address: str | None, num_processes: int | None, process_id: int | None
 ) -> None:
+    faulthandler.disable()  # where JAX aborts because of another process, its message is enough
+    LOGGER.info("waiting for the other processes to start: at most 5 minutes")  # JAX's default
     jax.distributed.initialize(
         coordinator_address,
         num_processes,
@@ -89,9 +92,15 @@ def _initialize(
     )
     # JAX catches SIGTERM for a service of its own; ours is train.Interruption, and else it ends us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if is_first():
-        LOGGER.info("%d processes, %d devices", jax.process_count(), jax.device_count())
-    else:
+    LOGGER.info(
+        "process %d of %d, %d of %d devices; if another one dies, JAX ends this one: then the same "
+        "command in all processes goes on from the last checkpoint",
+        jax.process_index(),
+        jax.process_count(),
+        jax.local_device_count(),
+        jax.device_count(),
+    )
+    if not is_first():
         logging.getLogger("ifgan_jax").setLevel(logging.ERROR)
 
 
@@ -131,12 +140,16 @@ def barrier(name: str) -> None:
 
 @contextlib.contextmanager
 def in_turn(name: str) -> Iterator[None]:
-    """The first process goes through the block, then the others: it makes the files they read."""
+    """The first process goes through the block, then the others: it makes the files they read.
+
+    All leave together: collectives of CPUs give up when one process comes half a minute late.
+    """
     if not is_first():
         barrier(name)
     yield
     if is_first():
         barrier(name)
+    barrier(f"{name}, all")
 
 
 def check_same(what: str, text: str, remedy: str) -> None:
