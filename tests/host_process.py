@@ -21,11 +21,8 @@ from ifgan_jax.arrays import Batch
 from ifgan_jax.models.classifier import RESNETS, BasicBlock, ResNet
 from ifgan_jax.state import GanState, Networks, create_state
 from ifgan_jax.step import train_step
-from scripts import command_line, train
 from tests import tiny, tiny_config
 
-STATE = flags.DEFINE_string("state", None, "Pickled float32 state to start from.")
-OUTPUT = flags.DEFINE_string("output", None, "Where to pickle what came of it.")
 BATCH = 8
 
 
@@ -130,11 +127,14 @@ def keep(task: Callable[[], Any]) -> None:
         Path(OUTPUT.value).write_bytes(pickle.dumps(task()))
 
 
-TASKS = {"steps": partial(keep, take_steps), "agree": partial(keep, agree), "train": train.main}
+if __name__ == "__main__":  # flags are a program's: the tests import this file beside other scripts
+    from scripts import command_line, train
 
-if __name__ == "__main__":
+    STATE = flags.DEFINE_string("state", None, "Pickled float32 state to start from.")
+    OUTPUT = flags.DEFINE_string("output", None, "Where to pickle what came of it.")
+    tasks = {"steps": partial(keep, take_steps), "agree": partial(keep, agree), "train": train.main}
     hosts.HEARTBEAT_SECONDS = 10
     name = sys.argv.pop(1)
     if name == "train":
         shorten()
-    command_line.run(TASKS[name])
+    command_line.run(tasks[name])

@@ -8,11 +8,18 @@ from ml_collections import ConfigDict, config_flags
 from scripts.benchmarks import sizes
 
 CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "File with get_config(), in place of --size.", lock_config=True
+    "config",
+    None,
+    "File with get_config(), in place of --size.",
+    lock_config=True,
+    allow_override=True,  # the tests import a command beside another script, as no program does
 )
 SIZE = flags.DEFINE_enum("size", None, sizes.NAMES, "What is measured, where no --config is given.")
 OUTPUT = flags.DEFINE_string(
-    "output", None, "JSON file to write; by default runs/benchmarks/<command>_<size>.json."
+    "output",
+    None,
+    "JSON file to write; by default runs/benchmarks/<command>_<size>.json.",
+    allow_override=True,
 )
 AGAINST = flags.DEFINE_enum("against", None, ["torch"], "Whom step and inference alternate with.")
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns that each side has.", lower_bound=1)
