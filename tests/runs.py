@@ -5,7 +5,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import jax
+
+from ifgan_jax import build, sharding
+from ifgan_jax.checkpoint import Checkpoints
+from ifgan_jax.workdir import read_config, read_metrics
+from tests import tiny
 from tests.conftest import QUICK_COMPILATION
 
 ROOT = Path(__file__).parent.parent
@@ -44,3 +51,31 @@ def finish(script: str, *flags: str) -> tuple[int, str]:
 
 def train(workdir: Path, *flags: str) -> tuple[int, str]:
     return finish("train", "--config=tests/tiny_config.py", f"--workdir={workdir}", *flags)
+
+
+def last_state(workdir: Path) -> tuple[Any, dict]:
+    """The last checkpoint, on one device."""
+    config = read_config(workdir)
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    compiled = build.compile_steps(config, build.build(config, 1), mesh)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    restored = checkpoints.restore_latest(build.abstract_state(compiled, config))
+    checkpoints.close()
+    return restored
+
+
+def assert_same_run(workdir: Path, other: Path) -> None:
+    """Bit-identical states; every step logged once, in order, with the same numbers."""
+    (state, progress), (expected, expected_progress) = last_state(workdir), last_state(other)
+    for (name, a), (_, b) in zip(tiny.leaves(state), tiny.leaves(expected), strict=True):
+        assert a.tobytes() == b.tobytes(), name
+    assert progress == expected_progress
+    rows = read_metrics(workdir)
+    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
+    assert rows == read_metrics(other)
+
+
+def lines(workdir: Path) -> int:
+    """Steps in metrics.jsonl so far."""
+    path = workdir / "metrics.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0

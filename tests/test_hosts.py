@@ -17,8 +17,7 @@ import jax
 import numpy as np
 import pytest
 
-from ifgan_jax import build, hosts, sharding
-from ifgan_jax.checkpoint import Checkpoints
+from ifgan_jax import hosts
 from ifgan_jax.models.classifier import RESNETS
 from ifgan_jax.train import train
 from ifgan_jax.workdir import read_metrics
@@ -255,22 +254,6 @@ def go_on(workdir: Path, *, devices: int, epochs: int, split: bool = False) -> N
         assert train(config, workdir) is not None
 
 
-def last_state(workdir: Path) -> tuple[Any, dict]:
-    """The last checkpoint, on one device."""
-    config = config_of(1)
-    mesh = sharding.make_mesh(jax.devices()[:1])
-    compiled = build.compile_steps(config, build.build(config, 1), mesh)
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    restored = checkpoints.restore_latest(build.abstract_state(compiled, config))
-    checkpoints.close()
-    return restored
-
-
-def lines(workdir: Path) -> int:
-    path = workdir / "metrics.jsonl"
-    return path.read_text().count("\n") if path.exists() else 0
-
-
 def test_runs_move_and_the_dead_are_noticed(moved: Path, tmp_path: Path):
     """From 1 and 8 devices to 2 × 2: as one process goes on, and to the bit after SIGKILL."""
     unbroken, killed, alone = (tmp_path / name for name in ("unbroken", "killed", "alone"))
@@ -282,7 +265,7 @@ def test_runs_move_and_the_dead_are_noticed(moved: Path, tmp_path: Path):
     assert "resuming" not in outputs[1]  # one of them talks
 
     processes = Processes.train(killed, epochs=3)
-    processes.wait_for(lambda: lines(killed) >= 15)
+    processes.wait_for(lambda: runs.lines(killed) >= 15)
     processes.each[1].kill()
     died = time.monotonic()
     statuses, outputs = processes.finish()
@@ -299,20 +282,17 @@ def test_runs_move_and_the_dead_are_noticed(moved: Path, tmp_path: Path):
 
 
 def assert_same_run(workdir: Path, other: Path) -> None:
-    (state, progress), (expected, expected_progress) = last_state(workdir), last_state(other)
-    for (name, a), (_, b) in zip(tiny.leaves(state), tiny.leaves(expected), strict=True):
-        assert a.tobytes() == b.tobytes(), name
-    assert progress == expected_progress
-    assert read_metrics(workdir) == read_metrics(other)
+    """And the same predictions."""
+    runs.assert_same_run(workdir, other)
     assert (workdir / "predictions.csv").read_text() == (other / "predictions.csv").read_text()
 
 
 def test_sigterm_to_one_stops_all_at_one_step(tmp_path: Path):
     workdir = tmp_path / "stopped"
     processes = Processes.train(workdir, epochs=100)
-    processes.wait_for(lambda: lines(workdir) >= 8)
+    processes.wait_for(lambda: runs.lines(workdir) >= 8)
     processes.each[1].send_signal(signal.SIGTERM)
     statuses, outputs = processes.finish()
     assert statuses == [0] * PROCESSES, "\n".join(outputs)
     assert "SIGTERM: saved at step" in outputs[0]
-    assert lines(workdir) == last_state(workdir)[1]["step"]
+    assert runs.lines(workdir) == runs.last_state(workdir)[1]["step"]

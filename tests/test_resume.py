@@ -11,14 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import jax
 import pytest
 
-from ifgan_jax import build, sharding
-from ifgan_jax.checkpoint import Checkpoints
 from ifgan_jax.train import train
-from ifgan_jax.workdir import read_config, read_metrics
-from tests import runs, tiny, tiny_config
+from tests import runs, tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -28,32 +24,6 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     status, output = runs.train(workdir)
     assert status == 0, output
     return workdir
-
-
-def last_state(workdir: Path) -> tuple[object, dict]:
-    config = read_config(workdir)
-    mesh = sharding.make_mesh(jax.devices()[:1])
-    compiled = build.compile_steps(config, build.build(config, 1), mesh)
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    restored = checkpoints.restore_latest(build.abstract_state(compiled, config))
-    checkpoints.close()
-    return restored
-
-
-def assert_same_run(workdir: Path, other: Path) -> None:
-    """Bit-identical states; every step logged once, in order, with the same numbers."""
-    (state, progress), (expected, expected_progress) = last_state(workdir), last_state(other)
-    for (name, a), (_, b) in zip(tiny.leaves(state), tiny.leaves(expected), strict=True):
-        assert a.tobytes() == b.tobytes(), name
-    assert progress == expected_progress
-    rows = read_metrics(workdir)
-    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
-    assert rows == read_metrics(other)
-
-
-def lines(workdir: Path) -> int:
-    path = workdir / "metrics.jsonl"
-    return path.read_text().count("\n") if path.exists() else 0
 
 
 def kill_when(workdir: Path, condition: Callable[[], bool], number: int) -> tuple[int, str]:
@@ -73,30 +43,30 @@ def test_killed_anywhere_resumes_bit_identical(unbroken: Path, tmp_path: Path):
     workdir = tmp_path / "killed"
     writing = workdir / "checkpoints"
     points = [
-        lambda: lines(workdir) >= 3,
+        lambda: runs.lines(workdir) >= 3,
         lambda: writing.exists() and any("tmp" in path.name for path in writing.iterdir()),
-        lambda: lines(workdir) >= 9,
+        lambda: runs.lines(workdir) >= 9,
     ]
     for point in points:
         status, _ = kill_when(workdir, point, signal.SIGKILL)
         assert status == -signal.SIGKILL
     status, output = runs.train(workdir)
     assert status == 0, output
-    assert_same_run(workdir, unbroken)
+    runs.assert_same_run(workdir, unbroken)
 
 
 def test_sigterm_saves_and_exits_0(unbroken: Path, tmp_path: Path):
     workdir = tmp_path / "stopped"
-    status, output = kill_when(workdir, lambda: lines(workdir) >= 8, signal.SIGTERM)
+    status, output = kill_when(workdir, lambda: runs.lines(workdir) >= 8, signal.SIGTERM)
     assert status == 0, output
     assert "SIGTERM: saved at step" in output
-    step = last_state(workdir)[1]["step"]
+    step = runs.last_state(workdir)[1]["step"]
     assert 8 <= step < 18
-    assert lines(workdir) == step  # within an epoch, and nothing lost
+    assert runs.lines(workdir) == step  # within an epoch, and nothing lost
     status, output = runs.train(workdir)
     assert status == 0, output
     assert f"resuming at step {step}" in output
-    assert_same_run(workdir, unbroken)
+    runs.assert_same_run(workdir, unbroken)
 
 
 def copy(workdir: Path, tmp_path: Path) -> Path:
@@ -115,7 +85,7 @@ def test_flipped_byte_falls_back_to_the_checkpoint_before(unbroken: Path, tmp_pa
     assert status == 0, output
     assert "is damaged; trying the one before" in output
     assert "resuming at step 12" in output
-    assert_same_run(workdir, unbroken)
+    runs.assert_same_run(workdir, unbroken)
 
 
 def test_other_config_is_refused_and_more_epochs_are_not(unbroken: Path, tmp_path: Path):
@@ -127,7 +97,7 @@ def test_other_config_is_refused_and_more_epochs_are_not(unbroken: Path, tmp_pat
     status, output = runs.train(workdir, "--config.epochs=4", "--config.checkpoint_every_epochs=2")
     assert status == 0, output
     assert "epochs extended from 3 to 4" in output
-    assert lines(workdir) == 24
+    assert runs.lines(workdir) == 24
     assert json.loads((workdir / "config.json").read_text())["epochs"] == 4
 
 

@@ -69,9 +69,9 @@ def _kernel_gradient(
     """Σ over images and positions: a convolution of x with dy, images as channels."""
     kh, kw = kernel.shape[:2]
     oh, ow = dy.shape[1:3]
-    # rows of padded x that dy's taps reach; what lies beyond them was not read
-    used = [
-        (size, low, stride * (out - 1) + k - size - low)
+    # up to the last row that dy's taps reach; what lies beyond was not read
+    pads = [
+        (low, stride * (out - 1) + k - size - low)
         for size, (low, _), out, k in zip(x.shape[1:3], padding, (oh, ow), (kh, kw), strict=True)
     ]
     images_last = x.transpose(3, 1, 2, 0)
@@ -80,7 +80,7 @@ def _kernel_gradient(
         images_last,
         taps,
         (1, 1),
-        [(low, high) for _, low, high in used],
+        pads,
         rhs_dilation=(stride, stride),
         dimension_numbers=DIMENSIONS,
     )

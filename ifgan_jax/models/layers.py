@@ -6,7 +6,6 @@ throughout. `dtype` is the type of the arithmetic; parameters and statistics are
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import flax.linen as nn
 import jax
@@ -22,6 +21,8 @@ NO_PADDING: Padding = ((0, 0), (0, 0))
 # What the backward pass computes again instead of keeping it: nothing, the attention's scores, or
 # these and the inside of every stage of G and residual block of E.
 REMAT = ("none", "attention", "blocks")
+MOMENTUM = 0.9  # of the running statistics: PyTorch's 0.1
+EPSILON = 1e-5  # added to the variance, as PyTorch does
 GAN_INIT = nn.initializers.normal(0.02)  # pix2pix: every convolution of G and D
 
 
@@ -68,15 +69,13 @@ def run_block(
 class BatchNorm(nn.Module):
     """`nn.BatchNorm` by the batch's statistics (`train`) or the running ones, for speed.
 
-    Momentum 0.9 (PyTorch's 0.1), the biased variance; statistics in at least float32, over the
+    The biased variance; statistics in at least float32, over the
     global batch.
     """
 
     train: bool
     dtype: DTypeLike
     scale_init: Initializer
-    momentum: float = 0.9
-    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: Float[Array, "*n c"]) -> Float[Array, "*n c"]:
@@ -86,44 +85,44 @@ class BatchNorm(nn.Module):
         scale = self.param("scale", self.scale_init, features, kept)
         bias = self.param("bias", nn.initializers.zeros, features, kept)
         if not self.train:
-            gain = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
+            gain = scale * jax.lax.rsqrt(running_var.value + EPSILON)
             return ((x - running_mean.value) * gain + bias).astype(self.dtype)
-        y, mean, var = normalize(x.astype(self.dtype), scale, bias, self.epsilon)
+        y, mean, var = normalize(x.astype(self.dtype), scale, bias)
         if not self.is_initializing():
             for running, of_batch in ((running_mean, mean), (running_var, var)):
-                running.value = self.momentum * running.value + (1 - self.momentum) * of_batch
+                running.value = MOMENTUM * running.value + (1 - MOMENTUM) * of_batch
         return y
 
 
 Normalized = tuple[Float[Array, "*n c"], Float[Array, " c"], Float[Array, " c"]]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
+@jax.custom_vjp
 def normalize(
-    x: Float[Array, "*n c"], scale: Float[Array, " c"], bias: Float[Array, " c"], epsilon: float
+    x: Float[Array, "*n c"], scale: Float[Array, " c"], bias: Float[Array, " c"]
 ) -> Normalized:
     """x with mean 0 and variance 1 over all axes but the last, scaled and shifted; both statistics.
 
     The backward pass is the closed form: two sums and one pass over x, where differentiating the
     sums takes several. No gradient flows through the two statistics given back.
     """
-    return _normalize(x, scale, bias, epsilon)[0]
+    return _normalize(x, scale, bias)[0]
 
 
 def _normalize(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+    x: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> tuple[Normalized, tuple[jax.Array, ...]]:
     axes = tuple(range(x.ndim - 1))
     wide = x.astype(scale.dtype)
     mean = wide.mean(axes)
     var = jnp.maximum(0.0, jnp.square(wide).mean(axes) - jnp.square(mean))
-    inverse = jax.lax.rsqrt(var + epsilon)  # 1/σ
+    inverse = jax.lax.rsqrt(var + EPSILON)  # 1/σ
     y = ((wide - mean) * (scale * inverse) + bias).astype(x.dtype)
     return (y, mean, var), (x, scale, mean, inverse)
 
 
 def _normalize_backward(
-    epsilon: float, saved: tuple[jax.Array, ...], cotangents: tuple[jax.Array, ...]
+    saved: tuple[jax.Array, ...], cotangents: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """With x̂ = (x - μ)/σ: dx = scale/σ · (dy - mean(dy) - x̂ · mean(dy · x̂))."""
     x, scale, mean, inverse = saved

@@ -100,12 +100,11 @@ def tables(result: report.Result) -> list[Table]:
         if "failed" in side:
             rows.append((name, f"failed: {side['failed']}", *[""] * 4))
             continue
-        low, high = (report.duration(side[f"quartile_{i}_s"]) for i in (1, 3))
         rows.append(
             (
                 name,
                 report.duration(side["median_s"]),
-                f"{low} – {high}",
+                report.quartiles(side),
                 report.size(side["temporaries_bytes"]),
                 report.size(side["flops"], "FLOP"),
                 f"{side['of_matmul_ceiling']:.1%}",

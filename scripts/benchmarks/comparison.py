@@ -92,11 +92,10 @@ def table(caption: str, content: report.Result) -> Table:
 def _row(name: str, side: report.Result, beside: report.Result) -> tuple[str, ...]:
     if "failed" in side:
         return (name, f"failed: {side['failed']}", *[""] * (len(HEADER) - 2))
-    low, high = (report.duration(side[f"quartile_{i}_s"]) for i in (1, 3))
     return (
         name,
         report.duration(side["median_s"]),
-        f"{low} – {high}",
+        report.quartiles(side),
         f"{side['median_s'] / beside['median_s']:.2f}" if "median_s" in beside else "",
         f"{side['images_per_s_per_device']:.3g}",
         report.duration(side.get("compile_s", 0.0) + side["first_run_s"]),

@@ -98,12 +98,11 @@ def summary(content: report.Result) -> report.Result:
 def tables(result: report.Result) -> list[Table]:
     rows = []
     for name, side in result["sides"].items():
-        low, high = (report.duration(side[f"quartile_{i}_s"]) for i in (1, 3))
         rows.append(
             (
                 name,
                 report.duration(side["median_s"]),
-                f"{low} – {high}",
+                report.quartiles(side),
                 report.duration(side["python_s"]),
                 f"{side['python_s'] / side['median_s']:.2%}",
                 " + ".join(report.duration(side[part]) for part in PARTS),

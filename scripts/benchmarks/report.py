@@ -89,6 +89,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
 
 
+def quartiles(side: Result) -> str:
+    """Where the middle half of a side's times lies."""
+    return f"{duration(side['quartile_1_s'])} – {duration(side['quartile_3_s'])}"
+
+
 def size(number: float, unit: str = "B") -> str:
     """1.23 GB: decimal prefixes."""
     for prefix in ("", "k", "M", "G", "T"):
