@@ -137,7 +137,7 @@ def _compare(workdir: Path, owner: ConfigDict, config: ConfigDict) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that the file is whole at every moment."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, sort_keys=True, default=str) + "\n")
+    partial.write_text(json.dumps(content, indent=1, default=str) + "\n")
     partial.replace(path)
 
 

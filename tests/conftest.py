@@ -2,6 +2,8 @@
 
 import os
 import sys
+import tempfile
+from pathlib import Path
 
 # Before jax is imported. Machine code is optimised little: it compiles faster, and the tests run
 # milliseconds of it. XLA's own passes, which decide memory and FLOPs, stay. (Level 0 gives NaN in a
@@ -9,6 +11,10 @@ import sys
 QUICK_COMPILATION = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {QUICK_COMPILATION}"
 os.environ["JAX_PLATFORMS"] = "cpu"
+# Many tests compile the same step: what one of them, or a script they start, has compiled is kept.
+CACHE = Path(tempfile.gettempdir()) / f"ifgan_jax_tests_{os.getuid()}_compiled"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
 from collections.abc import Iterator
 

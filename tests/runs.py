@@ -1,9 +1,8 @@
-"""Starting scripts as real processes, on one device, with compiled code kept between them."""
+"""Starting scripts as real processes, on one device."""
 
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,11 @@ from tests import tiny
 from tests.conftest import QUICK_COMPILATION
 
 ROOT = Path(__file__).parent.parent
-CACHE = Path(tempfile.gettempdir()) / f"ifgan_jax_tests_{os.getuid()}_compiled"
 
 
 def environment() -> dict[str, str]:
     """One CPU device, whatever the tests themselves use."""
-    return {
-        **os.environ,
-        "XLA_FLAGS": QUICK_COMPILATION,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(CACHE),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
-    }
+    return {**os.environ, "XLA_FLAGS": QUICK_COMPILATION}
 
 
 def start(script: str, *flags: str) -> subprocess.Popen:

@@ -25,6 +25,14 @@ LARGEST_BATCH = flags.DEFINE_bool(
     False,
     "Compile at half the batch too, and at the largest one that a line through both promises.",
 )
+EFFORT = flags.DEFINE_float(
+    "effort",
+    0.0,
+    "JAX_EXEC_TIME_OPTIMIZATION_EFFORT, which a run takes from its environment: below 0 the "
+    "compiler searches less for fast code.",
+    -1.0,
+    1.0,
+)
 IMAGES = flags.DEFINE_integer(
     "images", None, "Training images of a run; by default the paper's (Sec. 4.1).", 1
 )
@@ -112,7 +120,7 @@ def find_largest_batch(found: report.Result, config: ConfigDict) -> report.Resul
         changed = config.copy_and_resolve_references()
         with changed.unlocked():
             changed.batch_size = batch_size
-        return tpu.compile_step(changed, topology, chips)
+        return tpu.compile_step(changed, topology, chips, found["effort"])
 
     half = at(max(1, found["batch_size"] // 2 // chips) * chips)
     promised = promised_batch(half, found)
@@ -136,7 +144,7 @@ def main() -> None:
     if BATCH_SIZE.value is not None:
         with config.unlocked():
             config.batch_size = BATCH_SIZE.value
-    found = tpu.compile_step(config, TOPOLOGY.value, CHIPS.value)
+    found = tpu.compile_step(config, TOPOLOGY.value, CHIPS.value, EFFORT.value)
     bound = bounds(found, chip)
     content: report.Result = {
         "device": found.pop("device"),
@@ -196,6 +204,7 @@ def _memory_rows(found: report.Result) -> dict[str, str]:
             report.duration(found[f"{phase}_s"]) for phase in ("trace", "lower", "backend_compile")
         ),
         "processor time of the backend": report.duration(found["compile_processor_s"]),
+        "effort for fast code, from -1 to 1": f"{found['effort']:g}",
     }
 
 

@@ -57,8 +57,10 @@ class Need(NamedTuple):
     limit: int
 
 
-def compile_step(config: ConfigDict, topology: str, chips: int) -> dict[str, Any]:
+def compile_step(config: ConfigDict, topology: str, chips: int, effort: float) -> dict[str, Any]:
     """Compile the train step for `chips` of a `topology` ("v5e:2x2") and tell what came of it.
+
+    effort: JAX's exec_time_optimization_effort, from -1 to 1; 0 is what runs have by default.
 
     Raises ImportError without libtpu, and ValueError naming the flag for a topology that it does
     not know or that has too few chips. A step that does not fit is a result: `fits` is False.
@@ -70,7 +72,7 @@ def compile_step(config: ConfigDict, topology: str, chips: int) -> dict[str, Any
     done = subprocess.run(
         [sys.executable, "-m", "scripts.benchmarks.tpu"],
         cwd=ROOT,
-        env={**os.environ, **ENVIRONMENT},
+        env={**os.environ, **ENVIRONMENT, "JAX_EXEC_TIME_OPTIMIZATION_EFFORT": str(effort)},
         input=json.dumps(request),
         stdout=subprocess.PIPE,
         text=True,
@@ -176,6 +178,7 @@ def _compile(config: ConfigDict, topology: str, chips: int) -> dict[str, Any]:
         "topology": topology,
         "chips": chips,
         "batch_size": config.batch_size,
+        "effort": jax.config.jax_exec_time_optimization_effort,
         "limit_bytes": there,
         "flops": cost.flops,
         "product_flops": cost.product_flops,

@@ -114,9 +114,11 @@ def run_plan(
     monkeypatch: pytest.MonkeyPatch, output: Path, needs: dict[int, int], **given: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The command on a compiler that has an answer for each batch: the last line, the JSON file."""
-    monkeypatch.setattr(
-        tpu, "compile_step", lambda c, *_: compiled(c.batch_size, needs[c.batch_size])
-    )
+
+    def compile_step(config: Any, topology: str, chips: int, effort: float) -> dict[str, Any]:
+        return compiled(config.batch_size, needs[config.batch_size]) | {"effort": effort}
+
+    monkeypatch.setattr(tpu, "compile_step", compile_step)
     printed: list[str] = []
     monkeypatch.setattr("builtins.print", lambda *texts: printed.extend(map(str, texts)))
     if not flags.FLAGS.is_parsed():
@@ -129,7 +131,8 @@ def run_plan(
 def test_the_command_says_the_largest_batch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """10 + 2·batch bytes: 45 of 100 fit, so 44 over four chips."""
     needs = {size: 10 + 2 * size for size in (16, 32, 44)}
-    last, result = run_plan(monkeypatch, tmp_path / "plan.json", needs, largest_batch=True)
+    given = {"largest_batch": True, "effort": -0.5}
+    last, result = run_plan(monkeypatch, tmp_path / "plan.json", needs, **given)
     assert last == {
         "benchmark": "plan",
         "size": "demo",
@@ -140,6 +143,7 @@ def test_the_command_says_the_largest_batch(monkeypatch: pytest.MonkeyPatch, tmp
     }
     assert result["larger"]["confirmed"]["batch_size"] == 44
     assert result["scaling"][-1]["chips"] == 256
+    assert result["compiled"]["effort"] == result["larger"]["half"]["effort"] == -0.5
 
 
 def test_a_promise_that_does_not_hold_is_no_largest_batch(
@@ -162,7 +166,7 @@ def test_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.undo()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install -e '\.\[tpu\]'"):
-        tpu.compile_step(tiny_config.get_config(), "v5e:2x2", 1)
+        tpu.compile_step(tiny_config.get_config(), "v5e:2x2", 1, 0.0)
 
 
 def test_the_childs_work(monkeypatch: pytest.MonkeyPatch):

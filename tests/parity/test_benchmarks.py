@@ -1,0 +1,42 @@
+"""PyTorch's side of `scripts/benchmark.py step --against=torch` and `inference`."""
+
+import pytest
+import torch
+
+from scripts.benchmarks import theirs
+from tests import tiny_config
+from tests.parity.twin import Twin
+
+
+@pytest.mark.parametrize("name", theirs.VARIANTS)
+def test_every_variant_trains(name: str, monkeypatch: pytest.MonkeyPatch):
+    """Twice, on the faces and with the threads that our side has; compiled networks where asked."""
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self)))
+    config = tiny_config.get_config()
+    variant = theirs.VARIANTS[name]
+    other = "step" if variant.sequential else "sequential_step"
+    monkeypatch.delattr(Twin, other)  # the variant has no use for it
+    timed = theirs.train_step(config, variant)
+    timed.run()
+    timed.run()
+    assert len(compiled) == (3 if variant.compiled else 0)
+    assert timed.facts["images"] == config.batch_size
+    assert timed.finish()["peak_memory_bytes"] > 0
+
+
+def test_inference_runs():
+    eager = theirs.VARIANTS["PyTorch eager"]
+    timed = theirs.inference(tiny_config.get_config(), 3, eager)
+    timed.run()
+    assert timed.facts["images"] == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("data.channels", 3), ("method", "baseline"), ("classifier.inputs", "fake")]
+)
+def test_what_the_twin_does_not_do_is_named(key: str, value: object):
+    config = tiny_config.get_config()
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(ValueError, match=f"--against=torch: {key} {value!r}, but"):
+        theirs.check(config)
