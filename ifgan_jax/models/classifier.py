@@ -13,6 +13,7 @@ from ifgan_jax.models.layers import (
     BatchNorm,
     Conv,
     max_pool_3x3_stride_2,
+    relu,
     run_block,
 )
 
@@ -36,9 +37,9 @@ class BasicBlock(nn.Module):
         convolution = partial(Conv, dtype=self.dtype, kernel_init=KERNEL_INIT, use_bias=False)
         conv3x3 = partial(convolution, kernel_size=(3, 3), padding=((1, 1), (1, 1)))
         norm = partial(BatchNorm, train, self.dtype, ONE)
-        y = nn.relu(norm()(conv3x3(self.width, strides=self.stride)(x)))
+        y = relu(norm()(conv3x3(self.width, strides=self.stride)(x)))
         y = norm()(conv3x3(self.width)(y))
-        return nn.relu(y + _shortcut(x, y, self.stride, self.dtype, train))
+        return relu(y + _shortcut(x, y, self.stride, self.dtype, train))
 
 
 class BottleneckBlock(nn.Module):
@@ -55,10 +56,10 @@ class BottleneckBlock(nn.Module):
         conv1x1 = partial(convolution, kernel_size=(1, 1), padding=NO_PADDING)
         conv3x3 = partial(convolution, kernel_size=(3, 3), padding=((1, 1), (1, 1)))
         norm = partial(BatchNorm, train, self.dtype, ONE)
-        y = nn.relu(norm()(conv1x1(self.width)(x)))
-        y = nn.relu(norm()(conv3x3(self.width, strides=self.stride)(y)))
+        y = relu(norm()(conv1x1(self.width)(x)))
+        y = relu(norm()(conv3x3(self.width, strides=self.stride)(y)))
         y = norm()(conv1x1(self.width * self.expansion)(y))
-        return nn.relu(y + _shortcut(x, y, self.stride, self.dtype, train))
+        return relu(y + _shortcut(x, y, self.stride, self.dtype, train))
 
 
 def _shortcut(
@@ -113,7 +114,7 @@ class ResNet(nn.Module):
     def __call__(self, images: Image, *, train: bool) -> tuple[Logits, Features]:
         stem = partial(Conv, strides=2, use_bias=False, name="stem")
         x = stem(self.width, (7, 7), ((3, 3), (3, 3)), self.dtype, KERNEL_INIT)(images)
-        x = nn.relu(BatchNorm(train, self.dtype, ONE, name="stem_norm")(x))
+        x = relu(BatchNorm(train, self.dtype, ONE, name="stem_norm")(x))
         x = max_pool_3x3_stride_2(x)
         for stage, size in enumerate(self.stage_sizes):
             for index in range(size):

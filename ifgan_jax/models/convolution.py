@@ -5,9 +5,11 @@ images, HWIO kernels, padding always explicit.
 
 What XLA's CPU does badly, and what is done here instead (docs/benchmarks.md has the figures):
 the gradient of the input of a strided convolution multiplies by the zeros of the dilated output,
-and 3×3 convolutions on 2×2 maps cost fifty times the matrix product that they are.
+that of one or two channels takes eight times the matrix product that it is, and 3×3 convolutions on
+2×2 maps cost fifty times theirs.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -67,13 +69,18 @@ def _kernel_gradient(
     x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: int, padding: Padding
 ) -> jax.Array:
     """Σ over images and positions: a convolution of x with dy, images as channels."""
-    kh, kw = kernel.shape[:2]
+    kh, kw, c, f = kernel.shape
     oh, ow = dy.shape[1:3]
     # up to the last row that dy's taps reach; what lies beyond was not read
     pads = [
         (low, stride * (out - 1) + k - size - low)
         for size, (low, _), out, k in zip(x.shape[1:3], padding, (oh, ow), (kh, kw), strict=True)
     ]
+    if kh == kw == 1:
+        sides = ((0, 0, 0), *((low, high, 0) for low, high in pads), (0, 0, 0))
+        read = jax.lax.pad(x, jnp.zeros((), x.dtype), sides)
+        pixels = read[:, ::stride, ::stride].reshape(-1, c)
+        return (pixels.T @ dy.reshape(-1, f)).reshape(kernel.shape)
     images_last = x.transpose(3, 1, 2, 0)
     taps = dy.transpose(1, 2, 0, 3)
     gradient = jax.lax.conv_general_dilated(
@@ -88,6 +95,40 @@ def _kernel_gradient(
 
 
 def _input_gradient(
+    x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: int, padding: Padding
+) -> jax.Array:
+    """As a matrix product where that is faster, else as convolutions."""
+    small = math.prod(dy.shape[1:3]) <= 256
+    if kernel.shape[2] <= 4 or (kernel.shape[3] >= 512 and small):
+        return _input_gradient_by_product(x, kernel, dy, stride, padding)
+    return _input_gradient_by_phases(x, kernel, dy, stride, padding)
+
+
+def _input_gradient_by_product(
+    x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: int, padding: Padding
+) -> jax.Array:
+    """dy times each tap, added up where the tap had read x.
+
+    For few channels in, which a convolution wastes its vectors on, and for many channels on small
+    maps, where turning the kernel around costs as much as using it.
+    """
+    taps = jnp.einsum("bijf,uvcf->bijuvc", dy, kernel)
+
+    def place(axis: int, tap: int) -> tuple[int, int, int]:
+        """Zeros before, after (either may cut off) and between: output o is x's stride·o + low."""
+        low = tap - padding[axis][0]
+        return low, x.shape[1 + axis] - low - stride * (dy.shape[1 + axis] - 1) - 1, stride - 1
+
+    zero, whole = jnp.zeros((), dy.dtype), (0, 0, 0)
+    parts = (
+        jax.lax.pad(taps[:, :, :, u, v], zero, (whole, place(0, u), place(1, v), whole))
+        for u in range(kernel.shape[0])
+        for v in range(kernel.shape[1])
+    )
+    return sum(parts, start=zero)
+
+
+def _input_gradient_by_phases(
     x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: int, padding: Padding
 ) -> jax.Array:
     """One convolution of dy for each phase of x (its row and column mod stride), interleaved.

@@ -20,6 +20,7 @@ from ifgan_jax.models.layers import (
     UpConv,
     gan_scale_init,
     max_pool_2x2,
+    relu,
     run_block,
 )
 
@@ -38,7 +39,7 @@ class Stage(nn.Module):
         convolution = partial(Conv, padding=((1, 1), (1, 1)), dtype=self.dtype, use_bias=False)
         norm = partial(BatchNorm, train, self.dtype, gan_scale_init)
         for _ in range(self.convs):
-            x = nn.relu(norm()(convolution(self.features, (3, 3), kernel_init=GAN_INIT)(x)))
+            x = relu(norm()(convolution(self.features, (3, 3), kernel_init=GAN_INIT)(x)))
         return x
 
 
@@ -109,7 +110,7 @@ class AttentionUNet(nn.Module):
         for stage in reversed(range(last)):
             width = self.widths[stage]
             x = UpConv(width, self.dtype, GAN_INIT, name=f"up_{stage}")(x)
-            x = nn.relu(norm(name=f"up_norm_{stage}")(x))
+            x = relu(norm(name=f"up_norm_{stage}")(x))
             x = jnp.concatenate([skips[stage], x], axis=-1)
             decode = Stage(width, self.convs_per_stage, self.dtype, name=f"decoder_{stage}")
             x = run_block(decode, x, train=train, remat=self.remat)

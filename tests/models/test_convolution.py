@@ -15,22 +15,30 @@ def plain(x: jax.Array, kernel: jax.Array, stride: int, padding: convolution.Pad
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=DIMENSIONS)
 
 
-def check(h: int, w: int, side: int, stride: int, padding: convolution.Padding) -> None:
+def check(
+    h: int, w: int, side: int, stride: int, padding: convolution.Padding, c: int = 3, f: int = 4
+) -> None:
     assert_same(
         lambda x, k: convolution.convolve(x, k, stride, padding),
         lambda x, k: plain(x, k, stride, padding),
-        normal(2, h, w, 3),
-        normal(side, side, 3, 4, seed=1),
+        normal(2, h, w, c),
+        normal(side, side, c, f, seed=1),
     )
 
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 7])
-def test_gradients_of_every_phase(side: int, stride: int):
+@pytest.mark.parametrize("channels", [3, 5])  # the input's gradient by product, by phases
+def test_gradients_of_every_tap_and_phase(side: int, stride: int, channels: int):
     """Even and odd sides; steps that leave the last rows unread; padding of one side only."""
     for padding in PADS:
-        check(9, 8, side, stride, padding)
+        check(9, 8, side, stride, padding, channels)
+
+
+@pytest.mark.usefixtures("x64")
+def test_gradients_of_many_features():
+    check(5, 6, 3, 1, PADS[1], c=6, f=512)
 
 
 @pytest.mark.usefixtures("x64")
@@ -58,7 +66,7 @@ def test_other_platforms_get_the_plain_gradient():
     def loss(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return convolution.convolve(x, kernel, 2, PADS[1]).sum()
 
-    arguments = jnp.ones((1, 8, 8, 2)), jnp.ones((4, 4, 2, 2))
+    arguments = jnp.ones((1, 8, 8, 5)), jnp.ones((4, 4, 5, 2))
     traced = jax.jit(jax.grad(loss, (0, 1))).trace(*arguments)
     count = {
         platform: traced.lower(lowering_platforms=(platform,)).as_text().count(".convolution")

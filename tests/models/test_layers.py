@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ifgan_jax.models import layers
+from ifgan_jax.models import convolution, layers
 from tests.tiny import relative_error
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
@@ -29,6 +29,33 @@ def assert_same(ours, plain, *arguments: jax.Array, tolerance: float = 1e-12) ->
 
     for a, b in zip(run(ours, *arguments), run(plain, *arguments), strict=True):
         assert relative_error(a, b) < tolerance
+
+
+@pytest.mark.usefixtures("x64")
+def test_relu():
+    assert_same(layers.relu, jax.nn.relu, normal(4, 5))
+    special = jnp.array([-jnp.inf, -0.0, 0.0, jnp.inf, jnp.nan])
+    np.testing.assert_array_equal(layers.relu(special), jax.nn.relu(special))
+    slopes = (jax.vmap(jax.grad(function))(special) for function in (layers.relu, jax.nn.relu))
+    np.testing.assert_array_equal(*slopes)
+
+
+def test_a_chain_of_blocks_costs_what_its_blocks_cost():
+    """No block is computed again for those behind it: the compiler's FLOPs grow evenly."""
+
+    def loss(x: jax.Array, kernels: list[jax.Array]) -> jax.Array:
+        for kernel in kernels:
+            y = convolution.convolve(x, kernel, 1, layers.NO_PADDING)
+            y, _, _ = layers.normalize(y, jnp.ones(4), jnp.ones(4))
+            x = layers.relu(y + x)
+        return jnp.square(x).sum()
+
+    def flops(blocks: int) -> float:
+        arguments = jnp.ones((1, 8, 8, 4)), [jnp.ones((1, 1, 4, 4))] * blocks
+        compiled = jax.jit(jax.grad(loss, (0, 1))).lower(*arguments).compile()
+        return compiled.cost_analysis()["flops"]
+
+    assert flops(12) - flops(8) == pytest.approx(flops(8) - flops(4), rel=0.01)
 
 
 @pytest.mark.usefixtures("x64")
