@@ -4,6 +4,7 @@
     python scripts/benchmark.py COMMAND --help
 
 step        the compiled train step, alone or beside PyTorch's
+operations  its convolutions one by one, beside PyTorch's
 attention   the attention core beside the plain formula
 input       what real data costs the step
 compile     the time to the first step, and to the first step of the next start
@@ -17,7 +18,7 @@ for scripts.
 
 from scripts import command_line
 
-COMMANDS = ("step", "attention", "input", "compile", "inference", "plan", "document")
+COMMANDS = ("step", "operations", "attention", "input", "compile", "inference", "plan", "document")
 
 if __name__ == "__main__":
     command_line.run_command("scripts.benchmarks", COMMANDS)

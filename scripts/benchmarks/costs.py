@@ -135,14 +135,14 @@ def _dot(equation: JaxprEqn) -> float:
 
 
 def _convolution(equation: JaxprEqn) -> float:
-    """Batch and features are summed over as a matrix product; the axes of space by `_hits`."""
+    """Batch and features are summed over as a matrix product; the axes of space by `hits`."""
     params = equation.params
     numbers = params["dimension_numbers"]
     image, kernel = map(_shape, equation.invars)
     given = _shape(equation.outvars[0])
     pairs = 1
     for i, (low, _) in enumerate(params["padding"]):
-        pairs *= _hits(
+        pairs *= hits(
             image[numbers.lhs_spec[2 + i]],
             kernel[numbers.rhs_spec[2 + i]],
             given[numbers.out_spec[2 + i]],
@@ -156,7 +156,7 @@ def _convolution(equation: JaxprEqn) -> float:
     return 2.0 * batch * features * summed * pairs
 
 
-def _hits(
+def hits(
     image: int,
     kernel: int,
     given: int,

@@ -19,6 +19,7 @@ FOLDER = flags.DEFINE_string("folder", "docs/benchmarks", "Results; the page lie
 
 TITLES = {
     "step": "The train step",
+    "operations": "Its convolutions",
     "input": "The input",
     "inference": "Inference",
     "attention": "Attention",

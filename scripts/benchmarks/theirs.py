@@ -56,7 +56,7 @@ def train_step(config: ConfigDict, variant: Variant) -> Timed:
     """The twin's step on the same random faces, channels_last, with the fused Adam."""
     import torch
 
-    where = _prepare(torch)
+    where = prepare(torch)
     twin = _twin(config, torch, where)
     if variant.compiled:
         if not variant.sequential:  # its graph is pulled back more than once
@@ -67,8 +67,8 @@ def train_step(config: ConfigDict, variant: Variant) -> Timed:
             network.compile()
     faces = ours.random_faces(config, config.data.crop)
     label = torch.from_numpy(faces.label).long().to(where)
-    source = _nchw(faces.image / 127.5 - 1, torch, where)
-    target = _nchw(ours.random_targets(config)[faces.label], torch, where)
+    source = nchw(faces.image / 127.5 - 1, torch, where)
+    target = nchw(ours.random_targets(config)[faces.label], torch, where)
     step = twin.sequential_step if variant.sequential else twin.step
 
     def run() -> None:
@@ -82,7 +82,7 @@ def inference(config: ConfigDict, batch_size: int, variant: Variant) -> Timed:
     """G and E of the twin in evaluation mode: a face → the generated one and probabilities."""
     import torch
 
-    where = _prepare(torch)
+    where = prepare(torch)
     with config.unlocked():
         config.batch_size = batch_size
     generate, _, classify = _twin(config, torch, where).networks.values()
@@ -94,7 +94,7 @@ def inference(config: ConfigDict, batch_size: int, variant: Variant) -> Timed:
     generate.eval()
     classify.eval()
     function: Callable = torch.compile(predict) if variant.compiled else predict
-    source = _nchw(ours.random_faces(config, config.data.crop).image / 127.5 - 1, torch, where)
+    source = nchw(ours.random_faces(config, config.data.crop).image / 127.5 - 1, torch, where)
 
     def run() -> None:
         with torch.inference_mode(), _arithmetic(config, torch, where):
@@ -103,7 +103,7 @@ def inference(config: ConfigDict, batch_size: int, variant: Variant) -> Timed:
     return _timed(run, config, torch, where)
 
 
-def _prepare(torch: Any) -> str:
+def prepare(torch: Any) -> str:
     """The device, with as many threads as JAX has, and TensorFloat-32 where JAX uses it."""
     torch.manual_seed(0)
     torch.set_num_threads(system.cores())
@@ -141,7 +141,7 @@ def _twin(config: ConfigDict, torch: Any, where: str) -> Any:
     return twin.Twin(networks, centres, Objective(**config.loss), rates, fused=True)
 
 
-def _nchw(images: Any, torch: Any, where: str) -> Any:
+def nchw(images: Any, torch: Any, where: str) -> Any:
     """PyTorch's axes over the same memory, which is what it calls channels_last."""
     tensor = torch.from_numpy(images.astype("float32")).permute(0, 3, 1, 2)
     return tensor.to(where).contiguous(memory_format=torch.channels_last)

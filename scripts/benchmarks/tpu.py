@@ -178,7 +178,7 @@ def _compile(config: ConfigDict, topology: str, chips: int) -> dict[str, Any]:
         "topology": topology,
         "chips": chips,
         "batch_size": config.batch_size,
-        "effort": jax.config.jax_exec_time_optimization_effort,
+        "effort": jax.config.jax_exec_time_optimization_effort,  # type: ignore[attr-defined]
         "limit_bytes": there,
         "flops": cost.flops,
         "product_flops": cost.product_flops,

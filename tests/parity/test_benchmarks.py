@@ -1,10 +1,13 @@
 """PyTorch's side of `scripts/benchmark.py step --against=torch` and `inference`."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
 from scripts.benchmarks import theirs
-from tests import tiny_config
+from tests import runs, tiny_config
 from tests.parity.twin import Twin
 
 
@@ -30,6 +33,24 @@ def test_inference_runs():
     timed = theirs.inference(tiny_config.get_config(), 3, eager)
     timed.run()
     assert timed.facts["images"] == 3
+
+
+def test_operations(tmp_path: Path):
+    """Every convolution of a step runs on both sides, the dearest first."""
+    path = tmp_path / "operations.json"
+    status, output = runs.finish(
+        "benchmark", "operations", "--config=tests/tiny_config.py", f"--output={path}",
+        "--rounds=1", "--seconds=0",
+    )  # fmt: skip
+    assert status == 0, output
+    result = json.loads(path.read_text())
+    assert all(min(row["ours_s"], row["torch_s"]) > 0 for row in result["operations"])
+    totals = [row["uses"] * row["ours_s"] for row in result["operations"]]
+    assert totals == sorted(totals, reverse=True)
+    last = json.loads(output.splitlines()[-1])
+    assert last["convolutions_ours_s"] == pytest.approx(sum(totals))
+    assert result["operations"][9]["name"] in output
+    assert result["operations"][10]["name"] not in output
 
 
 @pytest.mark.parametrize(
