@@ -67,7 +67,7 @@ def get_config() -> ConfigDict:
     config.generator.convs_per_stage = 2  # open (c)
     config.generator.attention = True  # the three modules of Fig. 3
     config.generator.attention_reduction = 8  # open (f): C2 = C1 / 8
-    config.generator.attention_block = 2**22  # scores held at once: 16 MiB; memory, not results
+    config.generator.attention_block = 2**19  # scores of an image held at once: memory, not results
 
     config.discriminator = ConfigDict()
     config.discriminator.width = 64  # open (g): pix2pix's 70×70 PatchGAN

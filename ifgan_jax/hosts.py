@@ -61,7 +61,8 @@ def connected(
         yield
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, jax.errors.JaxRuntimeError):
-            print(f"error: {LOST} ({error})", file=sys.stderr)
+            alone = str(error).startswith("RESOURCE_EXHAUSTED")  # this one's memory
+            print(f"error: {error}" if alone else f"error: {LOST} ({error})", file=sys.stderr)
         elif isinstance(error, (ValueError, OSError, FloatingPointError, ImportError)):
             print(f"error: {error}", file=sys.stderr)
         else:

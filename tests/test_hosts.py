@@ -121,9 +121,10 @@ def test_half_of_the_flags_is_refused():
     [
         (ValueError("epochs 0"), "error: epochs 0\n"),
         (jax.errors.JaxRuntimeError("Connection closed"), f"error: {hosts.LOST} (Connection"),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9G"), "error: RESOURCE_EXHAUSTED: 9G\n"),
         (KeyError("x"), "Traceback"),
     ],
-    ids=["expected", "lost", "unexpected"],
+    ids=["expected", "lost", "memory", "unexpected"],
 )
 def test_an_error_ends_one_of_several_at_once(
     error: Exception, message: str, monkeypatch: pytest.MonkeyPatch, capsys: Any

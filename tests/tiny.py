@@ -31,7 +31,7 @@ def networks(dtype: Any = jnp.float32, remat: str = "attention", **changes: Any)
         "convs_per_stage": 2,
         "attention": True,
         "attention_reduction": 8,
-        "attention_block": 4 * 64 * 16,
+        "attention_block": 64 * 16,
         "remat": remat,
         "dtype": dtype,
     }

@@ -25,6 +25,8 @@ POSED = ("bu3dfe", "ck_plus", "mmi")  # subjects are named, and folds cut from t
 RAF_DB = "raf_db"  # the owner's training and test part, nobody named
 VENDORS = (*POSED, RAF_DB)
 MEMORY_SHARE = 0.25  # of the free memory, for one array of images; a set and its parts are several
+PROCESS_GROUPS = pathlib.Path("/proc/self/cgroup")  # Linux: the control group of this process,
+GROUPS = pathlib.Path("/sys/fs/cgroup")  # and what all of them may have
 CHUNK = 1024  # images that are worked on at once
 
 
@@ -132,12 +134,20 @@ def image_array(shape: tuple[int, ...]) -> UInt8[np.ndarray, "n h w c"]:
 
 
 def available_memory() -> float:
-    """Bytes that this machine can still give; without bound where it does not tell."""
-    information = pathlib.Path("/proc/meminfo")
-    if not information.exists():
-        return math.inf
-    lines = dict(line.split(":") for line in information.read_text().splitlines())
-    return 1024.0 * int(lines["MemAvailable"].split()[0])
+    """Bytes that this machine, or the container or job that has a part of it, can still give.
+
+    Without bound where the system does not tell.
+    """
+    information, left = pathlib.Path("/proc/meminfo"), math.inf
+    if information.exists():
+        lines = dict(line.split(":") for line in information.read_text().splitlines())
+        left = 1024.0 * int(lines["MemAvailable"].split()[0])
+    groups = PROCESS_GROUPS.read_text().splitlines() if PROCESS_GROUPS.exists() else []
+    for own in (line.removeprefix("0::/") for line in groups if line.startswith("0::/")):
+        limit, used = (GROUPS / own / f"memory.{name}" for name in ("max", "current"))
+        if limit.exists() and (most := limit.read_text().strip()) != "max":
+            left = min(left, float(most) - float(used.read_text()))
+    return left
 
 
 class Prepared(NamedTuple):

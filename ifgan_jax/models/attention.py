@@ -36,7 +36,7 @@ def attend(
     value: Float[Array, "b n c"],
     block: int,
 ) -> Float[Array, "b n c"]:
-    """softmax(query keyᵀ) value, holding at most about `block` of the b·n² scores at once.
+    """softmax(query keyᵀ) value, holding at most about `block` of each image's n² scores at once.
 
     The rows are taken in groups, and a group's scores are computed again in the backward pass: one
     more product per group buys memory linear in n. A group has at least one row.
@@ -96,7 +96,7 @@ def _in_groups(
 ) -> tuple[Any, Any]:
     """`jax.lax.scan` of `rows` over groups of the inputs' second axis, padded with zeros."""
     b, n = inputs[0].shape[:2]
-    size = max(1, min(n, block // (b * n)))
+    size = max(1, min(n, block // n))
     groups = -(-n // size)
     if groups == 1:
         return rows(carry, inputs)

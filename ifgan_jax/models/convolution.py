@@ -1,4 +1,4 @@
-"""Convolutions in the forms that are fast on a CPU; GPU and TPU get XLA's own.
+"""Convolutions in the forms that are fast on a CPU; elsewhere XLA's own, but on tiny maps.
 
 Every form equals the plain operation, gradients included (tests/models/test_convolution.py). NHWC
 images, HWIO kernels, padding always explicit.
@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from ifgan_jax.arrays import storage_dtype
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
@@ -139,20 +141,21 @@ def _input_gradient_by_product(
 
     For many features on small maps, where turning the kernel around costs as much as using it.
     """
-    taps = jnp.einsum("bijf,uvcf->bijuvc", dy, kernel)
+    wide = storage_dtype(dy.dtype)
+    taps = jnp.einsum("bijf,uvcf->bijuvc", dy, kernel, preferred_element_type=wide)
 
     def place(axis: int, tap: int) -> tuple[int, int, int]:
         """Zeros before, after (either may cut off) and between: output o is x's stride·o + low."""
         low = tap - padding[axis][0]
         return low, x.shape[1 + axis] - low - stride * (dy.shape[1 + axis] - 1) - 1, stride - 1
 
-    zero, whole = jnp.zeros((), dy.dtype), (0, 0, 0)
+    zero, whole = jnp.zeros((), wide), (0, 0, 0)
     parts = (
         jax.lax.pad(taps[:, :, :, u, v], zero, (whole, place(0, u), place(1, v), whole))
         for u in range(kernel.shape[0])
         for v in range(kernel.shape[1])
     )
-    return sum(parts, start=zero)
+    return sum(parts, start=zero).astype(dy.dtype)
 
 
 def _input_gradient_by_phases(

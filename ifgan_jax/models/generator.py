@@ -48,7 +48,8 @@ class AttentionUNet(nn.Module):
 
     widths: features of each encoding stage; one 2×2 pooling between neighbours.
     convs_per_stage: convolutions a stage. attention: the three modules of Fig. 3, on or off.
-    attention_reduction: C1 / C2 of Fig. 4. attention_block: scores held at once (memory only).
+    attention_reduction: C1 / C2 of Fig. 4. attention_block: scores of an image that are held at
+    once (memory only).
     remat: one of layers.REMAT (memory only).
     """
 

@@ -114,7 +114,7 @@ def tables(result: report.Result) -> list[Table]:
     caption = (
         f"Attention, value and gradients: {config['generator.widths'][ATTENTION_STAGE]} channels, "
         f"{config['dtype']}, batch {result['batch']}, at most about "
-        f"{config['generator.attention_block']:,} scores at once"
+        f"{config['generator.attention_block']:,} scores of an image at once"
     )
     header = ("", "median", "25–75 %", "temporaries", "FLOPs", "of matmul ceiling")
     return [Table(caption, header, tuple(rows))]

@@ -99,8 +99,12 @@ def _equation(equation: JaxprEqn) -> Cost:
         return _program(params[CALLS[name]])
     if name == "scan":
         return _program(params["jaxpr"]).times(params["length"])
-    if name == "cond":  # the dearest branch
-        return max(map(_program, params["branches"]), key=lambda cost: cost.flops)
+    if name == "cond":  # by platform: what is written for any; else the dearest branch
+        branches = [_program(branch) for branch in params["branches"]]
+        platforms = params.get("branches_platforms")
+        if platforms and None in platforms:
+            return branches[platforms.index(None)]
+        return max(branches, key=lambda cost: cost.flops)
     if name not in (*REDUCTIONS, *WINDOWS, *SCATTERS) and any(map(_is_program, params.values())):
         raise ValueError(f"{name}: how often its inner program runs is not known")
     moved = float(sum(map(_bytes, (*equation.invars, *equation.outvars))))

@@ -10,6 +10,7 @@ import collections
 import math
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -141,11 +142,12 @@ def of_torch(operations: list[Operation]) -> Timed:
         weight = weight.contiguous(memory_format=torch.channels_last)
         strides = [operation.stride] * 2
         if operation.kind == KINDS[0]:
-            return lambda: torch.nn.functional.conv2d(x, weight, None, strides, pads)
+            conv2d = partial(torch.nn.functional.conv2d, x, weight, None, strides, pads)
+            return theirs.blocked(conv2d, torch, where)
         wanted = [operation.kind == KINDS[2], operation.kind == KINDS[1], False]
         back = torch.ops.aten.convolution_backward
         rest = (None, strides, pads, [1, 1], False, [0, 0], 1, wanted)
-        return lambda: back(dy, x, weight, *rest)
+        return theirs.blocked(lambda: back(dy, x, weight, *rest), torch, where)
 
     return _all_in_turn(operations, prepared, {"versions": {"torch": torch.__version__}})
 
@@ -178,6 +180,9 @@ def _all_in_turn(
 def main() -> None:
     size, config = options.chosen()
     theirs.check(config)
+    for key, value in {"dtype": "float32", "remat": "attention"}.items():
+        if config[key] != value:
+            raise ValueError(f"{key} {config[key]!r}: what is timed and counted is {value!r}")
     uses = of_step(config)
     operations = list(uses)
     sides = {

@@ -87,16 +87,20 @@ def run_length(config: ConfigDict, images: int, step_s: float, chips: int) -> re
 
 
 def scaling(found: report.Result, step_s: float, chip: Chip) -> list[report.Result]:
-    """The same images a chip on more of them: the all-reduces on paper, overlapped with nothing.
+    """The same images a chip on more of them: the collectives on paper, overlapped with nothing.
 
-    A ring or torus sends 2 (n-1)/n of the bytes from each chip; latency is left out.
+    A ring or torus sends (n-1)/n of the bytes from each chip, for an all-reduce twice; latency is
+    left out.
     """
-    moved = found["collectives"].get("all-reduce", {"bytes": 0})["bytes"]
+    moved = sum(
+        entry["bytes"] * (2 if kind == "all-reduce" else 1)
+        for kind, entry in found["collectives"].items()
+    )
     rows = []
     for chips in (4, 16, 64, 256):
-        seconds = 2 * (chips - 1) / chips * moved / chip.links
+        seconds = (chips - 1) / chips * moved / chip.links
         rows.append(
-            {"chips": chips, "all_reduce_s": seconds, "efficiency": step_s / (step_s + seconds)}
+            {"chips": chips, "collectives_s": seconds, "efficiency": step_s / (step_s + seconds)}
         )
     return rows
 
@@ -123,7 +127,7 @@ def find_largest_batch(found: report.Result, config: ConfigDict) -> report.Resul
         return tpu.compile_step(changed, topology, chips, found["effort"])
 
     half = at(max(1, found["batch_size"] // 2 // chips) * chips)
-    promised = promised_batch(half, found)
+    promised = max(chips, promised_batch(half, found))
     confirmed = at(promised)
     return {
         "half": half,
@@ -144,6 +148,10 @@ def main() -> None:
     if BATCH_SIZE.value is not None:
         with config.unlocked():
             config.batch_size = BATCH_SIZE.value
+    if LARGEST_BATCH.value and config.batch_size < 2 * CHIPS.value:
+        raise ValueError(
+            f"--largest_batch halves batch_size {config.batch_size}: too few for {CHIPS.value}"
+        )
     found = tpu.compile_step(config, TOPOLOGY.value, CHIPS.value, EFFORT.value)
     bound = bounds(found, chip)
     content: report.Result = {
@@ -233,10 +241,10 @@ def _scaling_table(caption: str, result: report.Result) -> Table:
         for kind, entry in sorted(result["compiled"]["collectives"].items())
     ]
     rows = tuple(
-        (str(row["chips"]), report.duration(row["all_reduce_s"]), f"{row['efficiency']:.1%}")
+        (str(row["chips"]), report.duration(row["collectives_s"]), f"{row['efficiency']:.1%}")
         for row in result["scaling"]
     )
-    header = ("chips, each with as many images", "all-reduces, on paper", "share of the bound")
+    header = ("chips, each with as many images", "collectives, on paper", "share of the bound")
     return Table(f"{caption}: {', '.join(kinds)}", header, rows)
 
 

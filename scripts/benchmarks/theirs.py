@@ -163,10 +163,10 @@ def _timed(run: Callable[[], None], config: ConfigDict, torch: Any, where: str) 
         "threads": torch.get_num_threads(),
         "images": config.batch_size,
     }
-    return Timed(_blocked(run, torch, where), facts, limits)
+    return Timed(blocked(run, torch, where), facts, limits)
 
 
-def _blocked(run: Callable[[], object], torch: Any, where: str) -> Callable[[], None]:
+def blocked(run: Callable[[], object], torch: Any, where: str) -> Callable[[], None]:
     """`run`, over when the device is done."""
 
     def blocked() -> None:
@@ -182,6 +182,6 @@ def _ceilings(dtype: str, torch: Any, where: str) -> dict[str, float]:
     side, length = device.ceiling_sizes(where)
     matrix = torch.randn(side, side, device=where).to(getattr(torch, dtype))
     vector, copy = torch.ones(length, device=where), torch.empty(length, device=where)
-    product = device.best(_blocked(lambda: matrix @ matrix, torch, where))
-    add = device.best(_blocked(lambda: torch.add(vector, 1, out=copy), torch, where))
+    product = device.best(blocked(lambda: matrix @ matrix, torch, where))
+    add = device.best(blocked(lambda: torch.add(vector, 1, out=copy), torch, where))
     return device.rates(where, product, add)

@@ -7,6 +7,7 @@ can be ended when it takes too long. Whatever slows the machine down for a while
 import math
 import multiprocessing
 import multiprocessing.connection
+import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -69,6 +70,7 @@ def alternate(
     A turn is as many steps as `seconds` hold, at least one. A side that raises, dies or needs more
     than `limit` seconds to get ready or for a turn has failed; the others go on.
     """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU is for all sides
     found: dict[str, Measured] = {}
     workers: dict[str, _Worker] = {}
     try:

@@ -1,11 +1,13 @@
 """The count of FLOPs and bytes against closed forms, and against convolutions of ones."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+from ifgan_jax.models import convolution
 from ifgan_jax.models.attention import attend
 from scripts.benchmarks.costs import Cost, count, of_compiler
 
@@ -133,3 +135,14 @@ def test_inner_programs_of_any_kind():
 def test_a_loop_of_unknown_length_is_refused():
     with pytest.raises(ValueError, match=r"while: how often its inner program runs is not known"):
         count(lambda x: jax.lax.while_loop(lambda x: x < 9, lambda x: x * 2, x), 1.0)
+
+
+def test_our_convolution_counts_as_the_plain_one():
+    """Whatever form a CPU gets: the mathematics is what a plan for another device needs."""
+
+    def cost(forward: Callable) -> Cost:
+        loss = jax.grad(lambda x, kernel: jnp.square(forward(x, kernel)).sum(), (0, 1))
+        return count(loss, shape(2, 7, 7, 6), shape(3, 3, 6, 512))
+
+    ours = cost(lambda x, kernel: convolution.convolve(x, kernel, 1, ((1, 1), (1, 1))))
+    assert ours.product_flops == cost(convolve).product_flops > 0

@@ -107,7 +107,7 @@ def test_bounds_run_and_scaling():
         "chip_hours": 12.0,
     }
     four = plan.scaling(FOUND, 0.15, chip)[0]
-    assert four == {"chips": 4, "all_reduce_s": pytest.approx(0.15), "efficiency": 0.5}
+    assert four == {"chips": 4, "collectives_s": pytest.approx(0.15), "efficiency": 0.5}
 
 
 def run_plan(

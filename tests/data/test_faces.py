@@ -1,12 +1,13 @@
 """The decoded data set."""
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from ifgan_jax.data import synthetic_faces
+from ifgan_jax.data import faces, synthetic_faces
 from ifgan_jax.data.faces import Faces, load_prepared
 
 
@@ -95,3 +96,18 @@ def test_label_out_of_range_on_disk_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic_faces, "read", lambda _: [row | {"label": k} for k in (6, 9)])
     with pytest.raises(ValueError, match=r"example 1 .*s0000_anger_0.*label 9"):
         load_prepared(tmp_path, "synthetic_faces/72")
+
+
+def test_a_jobs_memory_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A container or SLURM job has less than the machine: its limit minus what it uses."""
+    whole = faces.available_memory()
+    monkeypatch.setattr(faces, "GROUPS", tmp_path)
+    monkeypatch.setattr(faces, "PROCESS_GROUPS", tmp_path / "cgroup")
+    (tmp_path / "cgroup").write_text("1:cpu:/\n0::/job/step\n")
+    job = tmp_path / "job" / "step"
+    job.mkdir(parents=True)
+    (job / "memory.current").write_text("300\n")
+    (job / "memory.max").write_text("1000\n")
+    assert faces.available_memory() == 700
+    (job / "memory.max").write_text("max\n")
+    assert faces.available_memory() == pytest.approx(whole, rel=0.5)

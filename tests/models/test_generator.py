@@ -16,7 +16,7 @@ def unet(**changes) -> AttentionUNet:
         "convs_per_stage": 2,
         "attention": True,
         "attention_reduction": 8,
-        "attention_block": 2**22,
+        "attention_block": 2**19,
         "remat": "attention",
         "dtype": jnp.float32,
     }

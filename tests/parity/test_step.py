@@ -40,7 +40,7 @@ def make_networks(block: str, dtype: Any) -> Networks:
             convs_per_stage=2,
             attention=True,
             attention_reduction=8,
-            attention_block=4 * 64 * 16,  # several groups of rows
+            attention_block=64 * 16,  # several groups of rows
             remat="attention",
             dtype=dtype,
         ),
