@@ -4,7 +4,8 @@
 
 The loop of a run, its metrics written down, on batches read, shuffled and moved to the device as a
 run does it, beside the same loop on one batch that lies there already. Python's part is what the
-loop's thread has of a processor: reading, moving, dispatching, logging, but not waiting.
+loop's thread has of a processor: reading, moving, dispatching, logging, but not waiting. What
+tf.data's threads have of it beside that thread is part of the overhead.
 """
 
 import itertools
@@ -53,7 +54,8 @@ def loop(config: ConfigDict, real: bool, steps: int) -> Timed:
         train.batches(config, compiled.mesh, faces, epoch, 0) for epoch in itertools.count()
     )
     batches = endless if real else itertools.repeat(one)
-    log = MetricLog(Path(tempfile.mkdtemp(prefix="ifgan_jax_input_")), 0)
+    folder = tempfile.TemporaryDirectory(prefix="ifgan_jax_input_")
+    log = MetricLog(Path(folder.name), 0)
     bar, spent = tqdm(disable=True), []  # seconds of this thread on each of PARTS, by step
 
     def run() -> None:
@@ -75,7 +77,9 @@ def loop(config: ConfigDict, real: bool, steps: int) -> Timed:
     def finish() -> dict[str, float]:
         parts = np.mean(spent[WARM_UP * steps :], axis=0).tolist()
         python = dict(zip(PARTS, parts, strict=True)) | {"python_s": sum(parts)}
-        return python | {"idle_share_in_trace": trace.idle_share(run)}
+        python["idle_share_in_trace"] = trace.idle_share(run)
+        folder.cleanup()
+        return python
 
     facts = {"images": config.batch_size, "steps_in_a_row": steps}
     return Timed(run, ours.identity() | facts, finish)

@@ -45,7 +45,8 @@ def finish(
             **content,
         }
     )
-    default = f"runs/benchmarks/{benchmark}_{Path(size).stem}.json"
+    file, _, argument = size.partition(":")  # sizes.py:224 is config and argument
+    default = f"runs/benchmarks/{benchmark}_{Path(file).stem}{argument}.json"
     path = Path(options.OUTPUT.value or default)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, result)
