@@ -70,7 +70,7 @@ def test_kernels_are_chosen_for_the_measured_jaxlib_and_the_user_wins(
 
 def test_a_command_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch):
     for arguments, message in (
-        ([], r"no command: the first argument is one of step, attention"),
+        ([], r"no command: the first argument is one of step, operations"),
         (["--size=demo"], r"'--size=demo' is no command"),
         (["plans"], r"'plans' is no command"),
     ):

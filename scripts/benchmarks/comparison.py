@@ -1,7 +1,7 @@
 """Several sides measured in turns: their figures, beside one another and the device's ceilings."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ifgan_jax.tables import Table
 from scripts.benchmarks import options, report
@@ -26,10 +26,7 @@ def compare(found: Mapping[str, Measured], sides: Mapping[str, Side]) -> report.
     (name, mine), *_ = found.items()
     if mine.failed:
         raise ValueError(f"{name} failed: {mine.failed}")
-    ceilings = {
-        kind: max(side.facts["ceilings"][kind] for side in found.values() if not side.failed)
-        for kind in mine.facts.get("ceilings", ())
-    }
+    ceilings = highest(side.facts.get("ceilings", {}) for side in found.values() if not side.failed)
     device = mine.facts["device"]
     versions: dict[str, str] = {}
     for side in found.values():
@@ -38,6 +35,14 @@ def compare(found: Mapping[str, Measured], sides: Mapping[str, Side]) -> report.
     for name, figures in rows.items():
         figures["beside"] = sides[name].beside
     return {"sides": rows, "ceilings": ceilings, "device": device, "versions": versions}
+
+
+def highest(measured: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Of each kind of ceiling the best that a side found."""
+    best: dict[str, float] = {}
+    for ceilings in measured:
+        best |= {kind: max(value, best.get(kind, 0.0)) for kind, value in ceilings.items()}
+    return best
 
 
 def _figures(side: Measured, devices: int, ceilings: dict[str, float]) -> report.Result:

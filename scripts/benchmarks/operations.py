@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from ifgan_jax import build
 from ifgan_jax.models import convolution, layers
 from ifgan_jax.tables import Table
-from scripts.benchmarks import costs, options, ours, report, theirs
+from scripts.benchmarks import comparison, costs, device, options, ours, report, theirs
 from scripts.benchmarks.timing import WARM_UP, Side, Timed, alternate, spread
 
 STEP, OURS, TORCH = "step", "ifgan_jax", "PyTorch"
@@ -123,7 +123,7 @@ def of_ours(operations: list[Operation]) -> Timed:
         run = jax.jit((forward, kernels, inputs)[KINDS.index(operation.kind)])
         return lambda: jax.block_until_ready(run(x, kernel, dy))
 
-    return _all_in_turn(operations, prepared, ours.identity())
+    return _all_in_turn(operations, prepared, ours.identity(), partial(device.ceilings, "float32"))
 
 
 def of_torch(operations: list[Operation]) -> Timed:
@@ -149,7 +149,10 @@ def of_torch(operations: list[Operation]) -> Timed:
         rest = (None, strides, pads, [1, 1], False, [0, 0], 1, wanted)
         return theirs.blocked(lambda: back(dy, x, weight, *rest), torch, where)
 
-    return _all_in_turn(operations, prepared, {"versions": {"torch": torch.__version__}})
+    facts = {"versions": {"torch": torch.__version__}}
+    return _all_in_turn(
+        operations, prepared, facts, partial(theirs.ceilings, "float32", torch, where)
+    )
 
 
 def _data(operation: Operation) -> tuple[np.ndarray, ...]:
@@ -162,8 +165,9 @@ def _all_in_turn(
     operations: list[Operation],
     prepared: Callable[[Operation], Callable[[], object]],
     facts: dict[str, Any],
+    ceilings: Callable[[], dict[str, float]],
 ) -> Timed:
-    """A run is each operation once; the seconds of each come with `finish`."""
+    """A run is each operation once; the seconds of each come with `finish`, and the ceilings."""
     functions = [prepared(operation) for operation in operations]
     times: list[list[float]] = []
 
@@ -174,7 +178,10 @@ def _all_in_turn(
             function()
             times[-1].append(time.perf_counter() - start)
 
-    return Timed(run, facts, lambda: {"seconds": np.median(times[WARM_UP:], axis=0).tolist()})
+    def finish() -> dict[str, Any]:
+        return {"seconds": np.median(times[WARM_UP:], axis=0).tolist(), "ceilings": ceilings()}
+
+    return Timed(run, facts, finish)
 
 
 def main() -> None:
@@ -211,7 +218,7 @@ def main() -> None:
     content = {
         "operations": rows,
         "step": spread(found[STEP].times),
-        "ceilings": facts["ceilings"],
+        "ceilings": comparison.highest(side.facts["ceilings"] for side in found.values()),
         "device": facts["device"],
         "versions": facts["versions"] | found[TORCH].facts["versions"],
     }

@@ -156,7 +156,7 @@ def _arithmetic(config: ConfigDict, torch: Any, where: str) -> Any:
 def _timed(run: Callable[[], None], config: ConfigDict, torch: Any, where: str) -> Timed:
     def limits() -> dict[str, Any]:
         peak = torch.cuda.max_memory_allocated() if where == "cuda" else system.peak_memory()
-        return {"peak_memory_bytes": peak, "ceilings": _ceilings(config.dtype, torch, where)}
+        return {"peak_memory_bytes": peak, "ceilings": ceilings(config.dtype, torch, where)}
 
     facts = {
         "versions": {"torch": torch.__version__},
@@ -177,7 +177,7 @@ def blocked(run: Callable[[], object], torch: Any, where: str) -> Callable[[], N
     return blocked
 
 
-def _ceilings(dtype: str, torch: Any, where: str) -> dict[str, float]:
+def ceilings(dtype: str, torch: Any, where: str) -> dict[str, float]:
     """PyTorch's own large product and copy on the device, as `device.ceilings`."""
     side, length = device.ceiling_sizes(where)
     matrix = torch.randn(side, side, device=where).to(getattr(torch, dtype))
