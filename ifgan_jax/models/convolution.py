@@ -29,7 +29,7 @@ def convolve(
 ) -> Float[Array, "b oh ow f"]:
     """`jax.lax.conv_general_dilated` by the same stride in both directions."""
     kh, kw = kernel.shape[:2]
-    oh, ow = _output_size(x.shape, kernel.shape, stride, padding)
+    oh, ow = output_size(x.shape, kernel.shape, stride, padding)
     if oh * ow <= 4 and kh * kw > 1:
         return _by_product(x, kernel, stride, padding)
     return _convolve(x, kernel, stride, padding)
@@ -188,9 +188,10 @@ def _input_gradient_by_phases(
     return whole[:, :h, :w]
 
 
-def _output_size(
+def output_size(
     shape: Sequence[int], kernel: Sequence[int], stride: int, padding: Padding
 ) -> tuple[int, int]:
+    """Rows and columns that a convolution of an NHWC shape with an HWIO kernel's gives."""
     oh, ow = (
         (size + low + high - k) // stride + 1
         for size, (low, high), k in zip(shape[1:3], padding, kernel[:2], strict=True)
@@ -201,7 +202,7 @@ def _output_size(
 def _by_product(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
     """im2col and one matrix product, for maps of a few positions (ResNet's last stage at 64 px)."""
     kh, kw, channels, features = kernel.shape
-    oh, ow = _output_size(x.shape, kernel.shape, stride, padding)
+    oh, ow = output_size(x.shape, kernel.shape, stride, padding)
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     patches = [
         padded[:, i : i + stride * (oh - 1) + 1 : stride, j : j + stride * (ow - 1) + 1 : stride]

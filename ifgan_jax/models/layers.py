@@ -69,8 +69,7 @@ def run_block(
 class BatchNorm(nn.Module):
     """`nn.BatchNorm` by the batch's statistics (`train`) or the running ones, for speed.
 
-    The biased variance; statistics in at least float32, over the
-    global batch.
+    The biased variance; statistics in at least float32, over the global batch.
     """
 
     train: bool

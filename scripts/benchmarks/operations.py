@@ -45,12 +45,7 @@ class Operation(NamedTuple):
 
     @property
     def output(self) -> tuple[int, ...]:
-        sides = (
-            (size + low + high - k) // self.stride + 1
-            for size, (low, high), k in zip(
-                self.input[1:3], self.padding, self.kernel[:2], strict=True
-            )
-        )
+        sides = convolution.output_size(self.input, self.kernel, self.stride, self.padding)
         return (self.input[0], *sides, self.kernel[3])
 
     @property

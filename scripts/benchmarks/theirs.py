@@ -169,12 +169,12 @@ def _timed(run: Callable[[], None], config: ConfigDict, torch: Any, where: str) 
 def blocked(run: Callable[[], object], torch: Any, where: str) -> Callable[[], None]:
     """`run`, over when the device is done."""
 
-    def blocked() -> None:
+    def until_done() -> None:
         run()
         if where == "cuda":
             torch.cuda.synchronize()
 
-    return blocked
+    return until_done
 
 
 def ceilings(dtype: str, torch: Any, where: str) -> dict[str, float]:
