@@ -71,7 +71,11 @@ _convolve.defvjp(_forward, _backward)
 def _kernel_gradient(
     x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: int, padding: Padding
 ) -> jax.Array:
-    """Σ over images and positions: a convolution of x with dy, images as channels."""
+    """Σ over images and positions: a convolution of x with dy, images as channels.
+
+    Of dy with x, which finds the taps in reverse, where x has more channels: those of the second
+    one fill the vectors.
+    """
     kh, kw, c, f = kernel.shape
     oh, ow = dy.shape[1:3]
     # up to the last row that dy's taps reach; what lies beyond was not read
@@ -84,17 +88,26 @@ def _kernel_gradient(
         read = jax.lax.pad(x, jnp.zeros((), x.dtype), sides)
         pixels = read[:, ::stride, ::stride].reshape(-1, c)
         return (pixels.T @ dy.reshape(-1, f)).reshape(kernel.shape)
-    images_last = x.transpose(3, 1, 2, 0)
-    taps = dy.transpose(1, 2, 0, 3)
-    gradient = jax.lax.conv_general_dilated(
-        images_last,
-        taps,
-        (1, 1),
-        pads,
-        rhs_dilation=(stride, stride),
-        dimension_numbers=DIMENSIONS,
-    )
-    return gradient.transpose(1, 2, 0, 3)
+
+    def convolved(image: jax.Array, taps: jax.Array, pads: Sequence) -> jax.Array:
+        return jax.lax.conv_general_dilated(
+            image.transpose(3, 1, 2, 0),
+            taps.transpose(1, 2, 0, 3),
+            (1, 1),
+            pads,
+            rhs_dilation=(stride, stride),
+            dimension_numbers=DIMENSIONS,
+        )
+
+    if stride == 1 and f < c:
+        pads = [
+            (k - 1 - low, size + low - out)
+            for size, (low, _), out, k in zip(
+                x.shape[1:3], padding, (oh, ow), (kh, kw), strict=True
+            )
+        ]
+        return convolved(dy, x, pads)[:, ::-1, ::-1].transpose(1, 2, 3, 0)
+    return convolved(x, dy, pads).transpose(1, 2, 0, 3)
 
 
 def _input_gradient(
