@@ -34,10 +34,11 @@ def get_config() -> ConfigDict:
     config.method = "ifgan"  # or "baseline": E alone, on the source face
     config.seed = 0  # weights, order of the images, augmentation
     config.epochs = 100
-    config.batch_size = 50  # global; must be divisible by the number of devices
+    config.batch_size = 50  # global; a multiple of the number of devices
     config.dtype = "float32"  # of the arithmetic: or "bfloat16"; parameters stay float32
     config.remat = "attention"  # or "none", "blocks": computed twice to save memory, not results
     config.checkpoint_every_epochs = 1  # also after SIGTERM; changes no number
+    config.devices = 0  # of each process, that share a batch; 0: all that JAX sees
     config.shard_parameters = False  # split them and their moments over the devices: memory only
 
     config.data = ConfigDict()

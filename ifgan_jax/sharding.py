@@ -14,18 +14,22 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 AXIS = "data"
 
 
-def make_mesh(devices: Sequence[jax.Device]) -> Mesh:
-    """A one-axis mesh over `devices`, of every process.
+def make_mesh(devices: Sequence[jax.Device], of_each: int = 0) -> Mesh:
+    """A one-axis mesh over `devices` of every process: the first `of_each` of each, or with 0 all.
 
     Process by process, so that each holds one run of a batch's rows (data/pipeline.py);
     `jax.make_mesh` may order a TPU's devices otherwise. Raises ValueError unless all processes have
-    equally many.
+    equally many, and as many as wanted.
     """
     ordered = sorted(devices, key=lambda device: (device.process_index, device.id))
     counts = Counter(device.process_index for device in ordered)
     if len(set(counts.values())) > 1:
         raise ValueError(f"processes with different numbers of devices: {dict(counts)}")
-    return Mesh(np.array(ordered), (AXIS,), axis_types=(AxisType.Auto,))
+    by_process = np.array(ordered).reshape(len(counts), -1)
+    if not 0 <= of_each <= by_process.shape[1]:
+        raise ValueError(f"devices {of_each}: each process has {by_process.shape[1]}; 0 means all")
+    chosen = by_process[:, :of_each] if of_each else by_process
+    return Mesh(chosen.ravel(), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

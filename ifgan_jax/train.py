@@ -65,14 +65,14 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     """Train `config` in `workdir`, going on from its last whole checkpoint, then test once.
 
     Returns the test metrics (also in metrics.json), or None when SIGTERM ended the run early: the
-    same command goes on from there. All devices, of every process, share each batch; all processes
+    same command goes on from there. The devices of all processes share each batch; all processes
     call this, and the first one writes.
 
     Raises ValueError, OSError or FileNotFoundError, naming the key or file, before any long work
     and before the folder is taken; FloatingPointError naming term and step when a loss, a gradient
     norm or the state is not finite.
     """
-    mesh = sharding.make_mesh(jax.devices())
+    mesh = sharding.make_mesh(jax.devices(), config.devices)
     build.check_config(config, mesh.size)
     check_workdir(workdir, config)
     with lock(workdir) if hosts.is_first() else contextlib.nullcontext():

@@ -32,6 +32,7 @@ FREE_KEYS = (
     "data.data_dir",
     "data.strict_audit",
     "checkpoint_every_epochs",
+    "devices",
     "shard_parameters",
     "remat",
     "generator.attention_block",

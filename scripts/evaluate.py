@@ -20,7 +20,7 @@ def main() -> None:
 
     workdir = Path(WORKDIR.value)
     config = read_config(workdir)
-    mesh = sharding.make_mesh(jax.devices())
+    mesh = sharding.make_mesh(jax.devices(), config.devices)
     build.check_evaluation(config, mesh.size)
     compiled = build.compile_steps(config, build.build(config, steps_per_epoch=1), mesh)
     results = evaluate_run(workdir, config, compiled, load_run_parts(config))

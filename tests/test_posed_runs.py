@@ -30,6 +30,7 @@ SMALL = (
     "--config.data.fold=3",
     "--config.data.validation_fraction=0.25",
     "--config.generator.widths=(8, 8, 8, 8)",
+    "--config.generator.convs_per_stage=1",
     "--config.discriminator.width=4",
     "--config.classifier.depth=18",
     "--config.classifier.width=4",

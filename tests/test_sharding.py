@@ -31,6 +31,12 @@ def test_indivisible_batch_names_the_nearest_sizes():
 def test_processes_lie_side_by_side_in_the_mesh_and_are_equally_large():
     eight = jax.devices()
     assert sharding.make_mesh(eight[::-1]).devices.tolist() == eight
+    assert sharding.make_mesh(eight, 2).devices.tolist() == eight[:2]
+    for wrong in (9, -1):
+        with pytest.raises(ValueError, match=rf"devices {wrong}: each process has 8; 0 means all"):
+            sharding.make_mesh(eight, wrong)
+    four = [mock.Mock(jax.Device, process_index=p, id=i) for i, p in enumerate((0, 0, 1, 1))]
+    assert sharding.make_mesh(four, 1).devices.tolist() == [four[0], four[2]]
     uneven = [mock.Mock(jax.Device, process_index=p, id=i) for i, p in enumerate((0, 0, 1))]
     with pytest.raises(ValueError, match=r"different numbers of devices: \{0: 2, 1: 1\}"):
         sharding.make_mesh(uneven)

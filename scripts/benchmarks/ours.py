@@ -30,8 +30,8 @@ class Arguments(NamedTuple):
 
 
 def compiled_steps(config: ConfigDict) -> build.Compiled:
-    """The jitted functions of a run, over all devices; nothing is compiled yet."""
-    mesh = sharding.make_mesh(jax.devices())
+    """The jitted functions of a run, over its devices; nothing is compiled yet."""
+    mesh = sharding.make_mesh(jax.devices(), config.devices)
     sharding.check_batch_size("batch_size", config.batch_size, mesh.size)
     return build.compile_steps(config, build.build(config, STEPS_PER_EPOCH), mesh)
 
