@@ -5,6 +5,7 @@
 
 step        the compiled train step, alone or beside PyTorch's
 operations  its convolutions one by one, beside PyTorch's
+remat       it under each remat policy: memory against time
 attention   the attention core beside the plain formula
 input       what real data costs the step
 compile     the time to the first step, and to the first step of the next start
@@ -18,7 +19,9 @@ for scripts.
 
 from scripts import command_line
 
-COMMANDS = ("step", "operations", "attention", "input", "compile", "inference", "plan", "document")
+COMMANDS = (
+    "step", "operations", "remat", "attention", "input", "compile", "inference", "plan", "document",
+)  # fmt: skip
 
 if __name__ == "__main__":
     command_line.run_command("scripts.benchmarks", COMMANDS)

@@ -20,6 +20,7 @@ FOLDER = flags.DEFINE_string("folder", "docs/benchmarks", "Results; the page lie
 TITLES = {
     "step": "The train step",
     "operations": "Its convolutions",
+    "remat": "Memory against time",
     "input": "The input",
     "inference": "Inference",
     "attention": "Attention",

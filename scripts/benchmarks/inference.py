@@ -18,6 +18,8 @@ BATCHES = flags.DEFINE_list("batches", ["1", "64"], "Faces at once.")
 
 def main() -> None:
     size, config = options.chosen()
+    if options.AGAINST.value == "plain":
+        raise ValueError("--against=plain: inference is compared with torch alone")
     if options.AGAINST.value:
         theirs.check(config)
     sides = {}

@@ -39,12 +39,12 @@ IMAGES = flags.DEFINE_integer(
 
 
 class Chip(NamedTuple):
-    """Peak rates of one chip, as Google Cloud's TPU documentation prints them."""
+    """Peak rates of one chip; docs.cloud.google.com/tpu/docs/<name>, as read on 2026-11-25."""
 
     flops: float  # FLOP/s in bfloat16; float32 products take the same path by default
     bandwidth: float  # bytes/s between HBM and core
     memory: float  # bytes
-    links: float  # bytes/s that it sends to its neighbours, all links together
+    links: float  # bytes/s that it sends to its neighbours, all links together: half of "ICI"
 
 
 CHIPS_BY_NAME = {
@@ -178,7 +178,10 @@ def main() -> None:
 
 def tables(result: report.Result) -> list[Table]:
     """Memory and compilation; cost and bounds; collectives; the largest batch; the whole run."""
-    found, said = result["compiled"], report.what(result)
+    found, config = result["compiled"], result["config"]
+    said = f"{report.what(result)}, remat {config['remat']}"
+    if config["shard_parameters"]:
+        said += ", split parameters"
     where = f"{found['chips']} of {found['topology']}"
     made = [
         _table(f"The train step on {where}, {said}: HBM of each chip", _memory_rows(found)),
@@ -229,9 +232,10 @@ def _cost_rows(result: report.Result) -> dict[str, str]:
         rows["the compiler's FLOPs a chip, loop bodies once"] = report.size(flops, "FLOP")
         rows["the compiler's bytes a chip, loop bodies once"] = report.size(moved)
     peak, bandwidth = report.size(rates["flops"], "FLOP/s"), report.size(rates["bandwidth"], "B/s")
+    source = f"docs.cloud.google.com/tpu/docs/{found['topology'].partition(':')[0]}"
     return rows | {
-        f"step, at least, at the published {peak}": report.duration(bound["arithmetic_s"]),
-        f"step, at least, at the published {bandwidth}": report.duration(bound["memory_s"]),
+        f"step, at least, at {peak} ({source})": report.duration(bound["arithmetic_s"]),
+        f"step, at least, at {bandwidth} (the same)": report.duration(bound["memory_s"]),
     }
 
 

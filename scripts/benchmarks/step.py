@@ -2,25 +2,30 @@
 
     python scripts/benchmark.py step --size=224
     python scripts/benchmark.py step --size=96 --against=torch --output=docs/benchmarks/step_96.json
+    python scripts/benchmark.py step --size=96 --against=plain
 
 Against PyTorch the same mathematics runs on the same machine with the same threads, random faces,
-batch and widths, and without augmentation on either side; alone, augmentation is in.
+batch and widths, and without augmentation on either side; alone, augmentation is in. Against
+"plain" it is our own step, of Flax's and JAX's own operations: what our forms are worth.
 """
 
 import math
 
 from ifgan_jax.tables import Table
-from scripts.benchmarks import comparison, options, ours, report, theirs
+from scripts.benchmarks import comparison, options, ours, plain, report, theirs
 from scripts.benchmarks.timing import Side
 
-OURS = "ifgan_jax"
+PHASES = ("trace", "lower", "backend_compile")
+OURS, PLAIN = "ifgan_jax", "plain operations"
 
 
 def main() -> None:
     size, config = options.chosen()
     compared = options.AGAINST.value is not None
     sides = {OURS: Side(ours.train_step, (config, not compared), beside=OURS)}
-    if compared:
+    if options.AGAINST.value == "plain":
+        sides[PLAIN] = Side(plain.train_step, (config, False), beside=OURS)
+    elif compared:
         theirs.check(config)
         for name, variant in theirs.VARIANTS.items():
             sides[name] = Side(theirs.train_step, (config, variant), beside=OURS)
@@ -32,10 +37,12 @@ def summary(content: report.Result) -> report.Result:
     """`ratio_vs_best_torch`: the fastest PyTorch variant's median over ours, above 1 we win.
 
     `…_smallest`: the same of the shortest steps, which work of others beside us touches least.
+    `…_plain`: the same with plain operations in place of PyTorch.
     """
+    other = "ratio_vs_plain" if PLAIN in content["sides"] else "ratio_vs_best_torch"
     ratios = {
-        "ratio_vs_best_torch": comparison.best_ratio(content, OURS),
-        "ratio_vs_best_torch_smallest": comparison.best_ratio(content, OURS, "smallest_s"),
+        other: comparison.best_ratio(content, OURS),
+        f"{other}_smallest": comparison.best_ratio(content, OURS, "smallest_s"),
     }
     mine = content["sides"][OURS]
     kept = ("median_s", "images_per_s_per_device", "compile_s", "flops", "peak_memory_bytes")
@@ -51,7 +58,22 @@ def tables(result: report.Result) -> list[Table]:
     caption = f"Train step, {report.what(result)}, {augmented} augmentation"
     of_ours = f"Our train step, {size}, {augmented} augmentation"
     mine = result["sides"][OURS]
-    return [
-        comparison.table(caption, result),
-        comparison.cost_table(of_ours, mine, result["ceilings"]),
-    ]
+    made = [comparison.table(caption, result)]
+    if PLAIN in result["sides"]:
+        made.append(_compilations(result))
+    return [*made, comparison.cost_table(of_ours, mine, result["ceilings"])]
+
+
+def _compilations(result: report.Result) -> Table:
+    header = ("", "trace", "lower", "backend", "planned temporaries", "FLOPs")
+    rows = tuple(
+        (
+            name,
+            *(report.duration(side[f"{phase}_s"]) for phase in PHASES),
+            report.size(side["temporaries_bytes"]),
+            report.size(side["flops"], "FLOP"),
+        )
+        for name, side in result["sides"].items()
+        if "failed" not in side
+    )
+    return Table(f"Compilation, {result['size']}, by the forms of the operations", header, rows)

@@ -46,6 +46,16 @@ def test_step(tmp_path: Path):
     assert "ratio_vs_best_torch" not in last  # nobody beside it
 
 
+def test_remat(tmp_path: Path):
+    output, result, last = measure("remat", tmp_path, *BASELINE, *SHORT)
+    assert list(result["sides"]) == ["none", "attention", "blocks"]
+    plain, _, blocks = result["sides"].values()
+    assert last["temporaries_bytes_over_none_attention"] == 1  # E has no attention
+    ratio = blocks["temporaries_bytes"] / plain["temporaries_bytes"]
+    assert last["temporaries_bytes_over_none_blocks"] == ratio != 1
+    assert "planned temporaries" in output
+
+
 def test_attention(tmp_path: Path):
     flags = ("--size=demo", "--maps=8,32", "--batch=2", *SHORT)
     output, result, last = measure("attention", tmp_path, *flags)
