@@ -74,7 +74,7 @@ def _kernel_gradient(
     """Σ over images and positions: a convolution of x with dy, images as channels.
 
     Of dy with x, which finds the taps in reverse, where x has more channels: those of the second
-    one fill the vectors.
+    one fill the vectors. (Not where dy has a single one, which leaves one core idle.)
     """
     kh, kw, c, f = kernel.shape
     oh, ow = dy.shape[1:3]
@@ -99,7 +99,7 @@ def _kernel_gradient(
             dimension_numbers=DIMENSIONS,
         )
 
-    if stride == 1 and f < c:
+    if stride == 1 and 1 < f < c:
         pads = [
             (k - 1 - low, size + low - out)
             for size, (low, _), out, k in zip(
