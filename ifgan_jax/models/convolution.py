@@ -74,7 +74,7 @@ def _kernel_gradient(
     """Σ over images and positions: a convolution of x with dy, images as channels.
 
     Of dy with x, which finds the taps in reverse, where x has more channels: those of the second
-    one fill the vectors. (Not where dy has a single one, which leaves one core idle.)
+    one fill the vectors. (Not where dy has one: 28 ms for 3.3 at D's last layer.)
     """
     kh, kw, c, f = kernel.shape
     oh, ow = dy.shape[1:3]
