@@ -267,7 +267,7 @@ def test_runs_move_and_the_dead_are_noticed(moved: Path, tmp_path: Path):
 
     for dead in (1, 0):  # one of them, then the one that the others talk through
         processes = Processes.train(killed, epochs=3)
-        processes.wait_for(lambda: runs.lines(killed) == 12)
+        processes.wait_for(lambda: runs.lines(killed) == 12)  # resumed: what came later is cut off
         processes.wait_for(lambda: runs.lines(killed) >= 15)
         processes.each[dead].kill()
         died = time.monotonic()

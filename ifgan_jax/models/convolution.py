@@ -37,17 +37,18 @@ def convolve(
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
-    return _plain(x, kernel, stride, padding)
+    return plain(x, kernel, stride, padding)
 
 
-def _plain(x: jax.Array, kernel: jax.Array, stride: int, padding: Sequence) -> jax.Array:
+def plain(x: jax.Array, kernel: jax.Array, stride: int, padding: Sequence) -> jax.Array:
+    """XLA's own, whatever the sizes."""
     return jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), padding, dimension_numbers=DIMENSIONS
     )
 
 
 def _forward(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> tuple:
-    return _plain(x, kernel, stride, padding), (x, kernel)
+    return plain(x, kernel, stride, padding), (x, kernel)
 
 
 def _backward(
@@ -60,7 +61,7 @@ def _backward(
         )
 
     def elsewhere(x: jax.Array, kernel: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jax.vjp(lambda x, k: _plain(x, k, stride, padding), x, kernel)[1](dy)
+        return jax.vjp(lambda x, k: plain(x, k, stride, padding), x, kernel)[1](dy)
 
     return jax.lax.platform_dependent(*saved, dy, cpu=on_cpu, default=elsewhere)
 
@@ -100,13 +101,10 @@ def _kernel_gradient(
         )
 
     if stride == 1 and 1 < f < c:
-        pads = [
-            (k - 1 - low, size + low - out)
-            for size, (low, _), out, k in zip(
-                x.shape[1:3], padding, (oh, ow), (kh, kw), strict=True
-            )
+        turned = [
+            (k - 1 - low, k - 1 - high) for (low, high), k in zip(pads, (kh, kw), strict=True)
         ]
-        return convolved(dy, x, pads)[:, ::-1, ::-1].transpose(1, 2, 3, 0)
+        return convolved(dy, x, turned)[:, ::-1, ::-1].transpose(1, 2, 3, 0)
     return convolved(x, dy, pads).transpose(1, 2, 0, 3)
 
 
@@ -142,7 +140,7 @@ def _input_gradient_at_once(
     rows, columns = indices
     taps = with_zeros[rows[:, None, :, None], columns[None, :, None, :]]  # (t, t, a, a, c, f)
     features = taps.transpose(0, 1, 5, 2, 3, 4).reshape(len(rows), len(columns), dy.shape[-1], -1)
-    phases = _plain(dy, features, 1, pads).reshape(b, *positions, stride, stride, c)
+    phases = plain(dy, features, 1, pads).reshape(b, *positions, stride, stride, c)
     whole = phases.swapaxes(2, 3).reshape(b, stride * positions[0], stride * positions[1], c)
     return whole[:, :h, :w]
 
@@ -192,7 +190,7 @@ def _input_gradient_by_phases(
             starts.append(start)
             pads.append((low, positions[axis] - dy.shape[1 + axis] - low + count - 1))
         part = turned[starts[0] :: stride, starts[1] :: stride][::-1, ::-1]
-        return _plain(dy, part, 1, pads) if part.size else jnp.zeros((b, *positions, c), dy.dtype)
+        return plain(dy, part, 1, pads) if part.size else jnp.zeros((b, *positions, c), dy.dtype)
 
     if stride == 1:
         return phase(0, 0)

@@ -16,8 +16,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from ifgan_jax.arrays import storage_dtype
-from ifgan_jax.models import classifier, discriminator, generator, layers
-from ifgan_jax.models.convolution import Padding
+from ifgan_jax.models import classifier, convolution, discriminator, generator, layers
 from scripts.benchmarks import ours
 from scripts.benchmarks.timing import Timed
 
@@ -39,7 +38,7 @@ def forms() -> Iterator[None]:
             for name, form in replaced.items():
                 stack.enter_context(mock.patch.object(module, name, form))
 
-        put(layers, convolve=convolve)
+        put(layers, convolve=convolution.plain)
         put(generator, BatchNorm=batch_norm, UpConv=UpConv, relu=jax.nn.relu)
         put(generator, max_pool_2x2=lambda x: nn.max_pool(x, (2, 2), (2, 2)))
         put(discriminator, BatchNorm=batch_norm)
@@ -47,13 +46,6 @@ def forms() -> Iterator[None]:
         pads = ((1, 1), (1, 1))
         put(classifier, max_pool_3x3_stride_2=lambda x: nn.max_pool(x, (3, 3), (2, 2), pads))
         yield
-
-
-def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
-    """XLA's own, whatever the sizes."""
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
 
 
 def batch_norm(
@@ -83,4 +75,4 @@ class UpConv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape, storage_dtype(self.dtype))
         large = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
         pads = ((1, 1), (1, 1))
-        return convolve(large.astype(self.dtype), kernel.astype(self.dtype), 1, pads)
+        return convolution.plain(large.astype(self.dtype), kernel.astype(self.dtype), 1, pads)

@@ -39,7 +39,10 @@ IMAGES = flags.DEFINE_integer(
 
 
 class Chip(NamedTuple):
-    """Peak rates of one chip; docs.cloud.google.com/tpu/docs/<name>, as read on 2026-11-25."""
+    """Peak rates of one chip, by docs.cloud.google.com/tpu/docs/<name>.
+
+    Those of v5e, v5p and v6e were read there again on 2026-11-25.
+    """
 
     flops: float  # FLOP/s in bfloat16; float32 products take the same path by default
     bandwidth: float  # bytes/s between HBM and core
