@@ -11,6 +11,7 @@ import functools
 import hashlib
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -29,6 +30,9 @@ from ifgan_jax import sharding
 LOGGER = logging.getLogger(__name__)
 HEARTBEAT_SECONDS = 60  # a process not heard of for so long is dead; JAX then ends all the others
 PATIENCE = 24 * 3600 * 1000  # ms at a barrier: the first process may be rendering a data set
+OF_THE_NETWORK = re.compile(  # errors that come of another process, not of this one
+    "unavailable|deadline|connect|heartbeat|gloo|socket|peer|timed? ?out", re.IGNORECASE
+)
 LOST = (
     "another process of this run has stopped or cannot be reached; its own output, or JAX's "
     "message above, says which and why. Start the same command again in all processes: the run "
@@ -61,8 +65,8 @@ def connected(
         yield
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, jax.errors.JaxRuntimeError):
-            alone = str(error).startswith("RESOURCE_EXHAUSTED")  # this one's memory
-            print(f"error: {error}" if alone else f"error: {LOST} ({error})", file=sys.stderr)
+            lost = OF_THE_NETWORK.search(str(error))
+            print(f"error: {LOST} ({error})" if lost else f"error: {error}", file=sys.stderr)
         elif isinstance(error, (ValueError, OSError, FloatingPointError, ImportError)):
             print(f"error: {error}", file=sys.stderr)
         else:

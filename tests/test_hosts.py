@@ -30,6 +30,7 @@ PROCESSES = 2
 METRICS_FLOAT32 = 2e-6
 GRADIENTS_FLOAT32 = 4e-6
 BASELINE = {"method": "baseline", "classifier.inputs": "source"}
+SPLIT = BASELINE | {"shard_parameters": True}
 
 
 class Processes(NamedTuple):
@@ -63,9 +64,10 @@ class Processes(NamedTuple):
         )
 
     @classmethod
-    def train(cls, workdir: Path, epochs: int) -> "Processes":
-        flags = [f"--config.{key}={value}" for key, value in BASELINE.items()]
-        flags += [f"--config.epochs={epochs}", f"--workdir={workdir}"]
+    def train(cls, workdir: Path, epochs: int, changes: dict[str, Any]) -> "Processes":
+        changes = changes | {"epochs": epochs}
+        flags = [f"--config.{key}={value}" for key, value in changes.items()]
+        flags += [f"--workdir={workdir}"]
         return cls.start("train", "--config=tests/tiny_config.py", *flags)
 
     def finish(self) -> tuple[list[int], list[str]]:
@@ -122,10 +124,12 @@ def test_half_of_the_flags_is_refused():
     [
         (ValueError("epochs 0"), "error: epochs 0\n"),
         (jax.errors.JaxRuntimeError("Connection closed"), f"error: {hosts.LOST} (Connection"),
+        (jax.errors.JaxRuntimeError("UNAVAILABLE: Gloo"), f"error: {hosts.LOST} (UNAVAILABLE"),
         (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9G"), "error: RESOURCE_EXHAUSTED: 9G\n"),
+        (jax.errors.JaxRuntimeError("INVALID_ARGUMENT: x"), "error: INVALID_ARGUMENT: x\n"),
         (KeyError("x"), "Traceback"),
     ],
-    ids=["expected", "lost", "memory", "unexpected"],
+    ids=["expected", "lost", "unavailable", "memory", "own", "unexpected"],
 )
 def test_an_error_ends_one_of_several_at_once(
     error: Exception, message: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
@@ -256,17 +260,17 @@ def go_on(workdir: Path, *, devices: int, epochs: int, split: bool = False) -> N
 
 
 def test_runs_move_and_the_dead_are_noticed(moved: Path, tmp_path: Path):
-    """From 1 and 8 devices to 2 × 2: as one process goes on, and to the bit after SIGKILL."""
+    """From 1 and 8 devices to 2 × 2, split: as one process goes on, to the bit after SIGKILL."""
     unbroken, killed, alone = (tmp_path / name for name in ("unbroken", "killed", "alone"))
     for workdir in (unbroken, killed, alone):
         shutil.copytree(moved, workdir)
-    statuses, outputs = Processes.train(unbroken, epochs=3).finish()
+    statuses, outputs = Processes.train(unbroken, epochs=3, changes=SPLIT).finish()
     assert statuses == [0] * PROCESSES, "\n".join(outputs)
     assert "resuming at step 12" in outputs[0]
     assert "resuming" not in outputs[1]  # one of them talks
 
     for dead in (1, 0):  # one of them, then the one that the others talk through
-        processes = Processes.train(killed, epochs=3)
+        processes = Processes.train(killed, epochs=3, changes=SPLIT)
         processes.wait_for(lambda: runs.lines(killed) == 12)  # resumed: what came later is cut off
         processes.wait_for(lambda: runs.lines(killed) >= 15)
         processes.each[dead].kill()
@@ -275,7 +279,7 @@ def test_runs_move_and_the_dead_are_noticed(moved: Path, tmp_path: Path):
         assert time.monotonic() - died < 120
         assert statuses[1 - dead] not in (0, None)
         assert "another task died" in outputs[1 - dead] or hosts.LOST in outputs[1 - dead]
-    statuses, outputs = Processes.train(killed, epochs=3).finish()
+    statuses, outputs = Processes.train(killed, epochs=3, changes=SPLIT).finish()
     assert statuses == [0] * PROCESSES, "\n".join(outputs)
     assert_same_run(killed, unbroken)
 
@@ -292,7 +296,7 @@ def assert_same_run(workdir: Path, other: Path) -> None:
 
 def test_sigterm_to_one_stops_all_at_one_step(tmp_path: Path):
     workdir = tmp_path / "stopped"
-    processes = Processes.train(workdir, epochs=100)
+    processes = Processes.train(workdir, epochs=100, changes=BASELINE)
     processes.wait_for(lambda: runs.lines(workdir) >= 8)
     processes.each[1].send_signal(signal.SIGTERM)
     statuses, outputs = processes.finish()

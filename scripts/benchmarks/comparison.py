@@ -3,22 +3,31 @@
 import math
 from collections.abc import Iterable, Mapping
 
+from absl import flags
+
 from ifgan_jax.tables import Table
-from scripts.benchmarks import options, report
+from scripts.benchmarks import report
 from scripts.benchmarks.timing import Measured, Side, alternate, spread
 
+ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns that each side has.", lower_bound=1)
+SECONDS = flags.DEFINE_float("seconds", 2.0, "A turn lasts so long, but at least one step.", 0.0)
+LIMIT = flags.DEFINE_float(
+    "limit", 900.0, "Seconds for a side to get ready, or to take a turn; then it has failed.", 0.0
+)
 HEADER = ("", "median", "25–75 %", "× ours", "images/s per device", "first run", "peak memory")
 
 
 def measure(sides: Mapping[str, Side]) -> report.Result:
-    """`sides`, `ceilings`, `device` and `versions` of a result, by the flags of `options`.
+    """`sides`, `ceilings`, `device` and `versions` of a result.
 
     The first side must be ours. Raises ValueError when it fails; of others the failure is a result.
     """
-    rounds, seconds, limit = (
-        flag.value for flag in (options.ROUNDS, options.SECONDS, options.LIMIT)
-    )
-    return compare(alternate(sides, rounds=rounds, seconds=seconds, limit=limit), sides)
+    return compare(in_turns(sides), sides)
+
+
+def in_turns(sides: Mapping[str, Side]) -> dict[str, Measured]:
+    """`timing.alternate` by the flags."""
+    return alternate(sides, rounds=ROUNDS.value, seconds=SECONDS.value, limit=LIMIT.value)
 
 
 def compare(found: Mapping[str, Measured], sides: Mapping[str, Side]) -> report.Result:

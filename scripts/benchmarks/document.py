@@ -52,7 +52,7 @@ def main() -> None:
 def page(folder: Path) -> str:
     """The Markdown page of a folder of results.
 
-    Raises ValueError naming a file that is no result of this script, or whose form is another's.
+    Raises ValueError naming a file that is no result of this script.
     """
     results: dict[str, list[report.Result]] = {name: [] for name in TITLES}
     for path in sorted(folder.glob("*.json")):

@@ -23,7 +23,7 @@ from ifgan_jax import build
 from ifgan_jax.models import convolution, layers
 from ifgan_jax.tables import Table
 from scripts.benchmarks import comparison, costs, device, options, ours, report, theirs
-from scripts.benchmarks.timing import WARM_UP, Side, Timed, alternate, spread
+from scripts.benchmarks.timing import WARM_UP, Side, Timed, spread
 
 STEP, OURS, TORCH = "step", "ifgan_jax", "PyTorch"
 SHOWN = 10
@@ -192,12 +192,7 @@ def main() -> None:
         OURS: Side(of_ours, (operations,), beside=OURS),
         TORCH: Side(of_torch, (operations,), beside=OURS),
     }
-    found = alternate(
-        sides,
-        rounds=options.ROUNDS.value,
-        seconds=options.SECONDS.value,
-        limit=options.LIMIT.value,
-    )
+    found = comparison.in_turns(sides)
     for name, side in found.items():
         if side.failed:
             raise ValueError(f"{name} failed: {side.failed}")
@@ -244,7 +239,8 @@ def tables(result: report.Result) -> list[Table]:
     )
     total = result["summary"]
     caption = (
-        f"The step's {SHOWN} dearest convolutions, {report.what(result)}; all "
+        f"The step's {SHOWN} dearest convolutions (nothing else is timed alone), "
+        f"{report.what(result)}; all "
         f"{len(result['operations'])} kinds take {report.duration(total['convolutions_ours_s'])} "
         f"(PyTorch {report.duration(total['convolutions_torch_s'])}) of its {report.duration(step)}"
     )

@@ -1,4 +1,4 @@
-"""Flags that several commands share."""
+"""Flags that all commands have."""
 
 from typing import NamedTuple
 
@@ -20,18 +20,6 @@ OUTPUT = flags.DEFINE_string(
     None,
     "JSON file to write; by default runs/benchmarks/<command>_<size>.json.",
     allow_override=True,
-)
-AGAINST = flags.DEFINE_enum(
-    "against",
-    None,
-    ["torch", "plain"],
-    "What step and inference alternate with: PyTorch's twin; or, step alone, our own step written "
-    "with Flax's and JAX's own operations.",
-)
-ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns that each side has.", lower_bound=1)
-SECONDS = flags.DEFINE_float("seconds", 2.0, "A turn lasts so long, but at least one step.", 0.0)
-LIMIT = flags.DEFINE_float(
-    "limit", 900.0, "Seconds for a side to get ready, or to take a turn; then it has failed.", 0.0
 )
 
 

@@ -19,7 +19,11 @@ from scripts.benchmarks import options, report, tpu
 
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x2", "The TPU, as libtpu names it.")
 CHIPS = flags.DEFINE_integer("chips", 1, "Chips of it; the batch is split over them.", 1)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "In place of the config's; global.", 1)
+PLAIN = flags.DEFINE_bool(
+    "plain",
+    False,
+    "The step of Flax's and JAX's own operations, without remat, in place of ours.",
+)
 LARGEST_BATCH = flags.DEFINE_bool(
     "largest_batch",
     False,
@@ -46,15 +50,14 @@ class Chip(NamedTuple):
 
     flops: float  # FLOP/s in bfloat16; float32 products take the same path by default
     bandwidth: float  # bytes/s between HBM and core
-    memory: float  # bytes
     links: float  # bytes/s that it sends to its neighbours, all links together: half of "ICI"
 
 
 CHIPS_BY_NAME = {
-    "v4": Chip(275e12, 1228e9, 32e9, 300e9),
-    "v5e": Chip(197e12, 819e9, 16e9, 200e9),
-    "v5p": Chip(459e12, 2765e9, 95e9, 600e9),
-    "v6e": Chip(918e12, 1640e9, 32e9, 400e9),
+    "v4": Chip(275e12, 1228e9, 300e9),
+    "v5e": Chip(197e12, 819e9, 200e9),
+    "v5p": Chip(459e12, 2765e9, 600e9),
+    "v6e": Chip(918e12, 1640e9, 400e9),
 }
 POSED_IMAGES = {"bu3dfe": 1200, "ck_plus": 927, "mmi": 624}
 RAF_DB_TRAINING, RAF_DB_NEUTRAL = 12_271, 2_524  # neutral ones: left out of six classes
@@ -92,12 +95,12 @@ def run_length(config: ConfigDict, images: int, step_s: float, chips: int) -> re
 def scaling(found: report.Result, step_s: float, chip: Chip) -> list[report.Result]:
     """The same images a chip on more of them: the collectives on paper, overlapped with nothing.
 
-    A ring or torus sends (n-1)/n of the bytes from each chip, for an all-reduce twice; latency is
-    left out.
+    A ring or torus sends (n-1)/n of the bytes from each chip, for an all-reduce twice; of a
+    reduce-scatter 1/n comes out. Latency is left out.
     """
+    passes = {"all-reduce": 2, "reduce-scatter": found["chips"]}
     moved = sum(
-        entry["bytes"] * (2 if kind == "all-reduce" else 1)
-        for kind, entry in found["collectives"].items()
+        entry["bytes"] * passes.get(kind, 1) for kind, entry in found["collectives"].items()
     )
     rows = []
     for chips in (4, 16, 64, 256):
@@ -127,7 +130,7 @@ def find_largest_batch(found: report.Result, config: ConfigDict) -> report.Resul
         changed = config.copy_and_resolve_references()
         with changed.unlocked():
             changed.batch_size = batch_size
-        return tpu.compile_step(changed, topology, chips, found["effort"])
+        return tpu.compile_step(changed, topology, chips, found["effort"], found["plain"])
 
     half = at(max(1, found["batch_size"] // 2 // chips) * chips)
     promised = max(chips, promised_batch(half, found))
@@ -148,14 +151,14 @@ def main() -> None:
             f"--topology={TOPOLOGY.value}: begins with one of {', '.join(CHIPS_BY_NAME)}"
         )
     chip = CHIPS_BY_NAME[generation]
-    if BATCH_SIZE.value is not None:
-        with config.unlocked():
-            config.batch_size = BATCH_SIZE.value
     if LARGEST_BATCH.value and config.batch_size < 2 * CHIPS.value:
         raise ValueError(
             f"--largest_batch halves batch_size {config.batch_size}: too few for {CHIPS.value}"
         )
-    found = tpu.compile_step(config, TOPOLOGY.value, CHIPS.value, EFFORT.value)
+    if PLAIN.value:
+        with config.unlocked():
+            config.remat = "none"
+    found = tpu.compile_step(config, TOPOLOGY.value, CHIPS.value, EFFORT.value, PLAIN.value)
     bound = bounds(found, chip)
     content: report.Result = {
         "device": found.pop("device"),
@@ -183,6 +186,7 @@ def tables(result: report.Result) -> list[Table]:
     """Memory and compilation; cost and bounds; collectives; the largest batch; the whole run."""
     found, config = result["compiled"], result["config"]
     said = f"{report.what(result)}, remat {config['remat']}"
+    said += ", plain operations" if found["plain"] else ""
     if config["shard_parameters"]:
         said += ", split parameters"
     where = f"{found['chips']} of {found['topology']}"

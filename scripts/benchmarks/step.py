@@ -11,19 +11,28 @@ batch and widths, and without augmentation on either side; alone, augmentation i
 
 import math
 
+from absl import flags
+
 from ifgan_jax.tables import Table
 from scripts.benchmarks import comparison, options, ours, plain, report, theirs
 from scripts.benchmarks.timing import Side
 
+AGAINST = flags.DEFINE_enum(
+    "against",
+    None,
+    ["torch", "plain"],
+    "What takes turns with it: PyTorch's twin, or our own step of Flax's and JAX's own operations.",
+    allow_override=True,  # `document` imports all commands, of which it needs the tables alone
+)
 PHASES = ("trace", "lower", "backend_compile")
 OURS, PLAIN = "ifgan_jax", "plain operations"
 
 
 def main() -> None:
     size, config = options.chosen()
-    compared = options.AGAINST.value is not None
+    compared = AGAINST.value is not None
     sides = {OURS: Side(ours.train_step, (config, not compared), beside=OURS)}
-    if options.AGAINST.value == "plain":
+    if AGAINST.value == "plain":
         sides[PLAIN] = Side(plain.train_step, (config, False), beside=OURS)
     elif compared:
         theirs.check(config)

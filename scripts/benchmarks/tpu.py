@@ -4,6 +4,7 @@ It runs in a process of its own, because what it needs in the environment must s
 JAX is imported, and must not reach anything else. A TPU that the machine has is left alone.
 """
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import itertools
@@ -27,6 +28,7 @@ from ifgan_jax import build, sharding
 from ifgan_jax.arrays import Batch
 from ifgan_jax.workdir import versions
 from scripts.benchmarks import costs, device, ours
+from scripts.benchmarks.plain import forms
 
 ROOT = Path(__file__).parents[2]
 # Devices to compute on are the CPU's. The rest keeps libtpu from asking the cloud which TPU it is
@@ -57,10 +59,13 @@ class Need(NamedTuple):
     limit: int
 
 
-def compile_step(config: ConfigDict, topology: str, chips: int, effort: float) -> dict[str, Any]:
+def compile_step(
+    config: ConfigDict, topology: str, chips: int, effort: float, plain: bool
+) -> dict[str, Any]:
     """Compile the train step for `chips` of a `topology` ("v5e:2x2") and tell what came of it.
 
     effort: JAX's exec_time_optimization_effort, from -1 to 1; 0 is what runs have by default.
+    plain: of Flax's and JAX's own operations, `plain.forms`.
 
     Raises ImportError without libtpu, and ValueError naming the flag for a topology that it does
     not know or that has too few chips. A step that does not fit is a result: `fits` is False.
@@ -68,7 +73,7 @@ def compile_step(config: ConfigDict, topology: str, chips: int, effort: float) -
     if importlib.util.find_spec("libtpu") is None:
         raise ImportError("the TPU's compiler is not installed: pip install -e '.[tpu]'")
     request = {"config": json.loads(config.to_json_best_effort())}
-    request |= {"topology": topology, "chips": chips}
+    request |= {"topology": topology, "chips": chips, "plain": plain}
     done = subprocess.run(
         [sys.executable, "-m", "scripts.benchmarks.tpu"],
         cwd=ROOT,
@@ -160,7 +165,7 @@ def collectives(text: str) -> dict[str, dict[str, int]]:
     return found
 
 
-def _compile(config: ConfigDict, topology: str, chips: int) -> dict[str, Any]:
+def _compile(config: ConfigDict, topology: str, chips: int, plain: bool) -> dict[str, Any]:
     """The child's work: see `compile_step`."""
     mesh = sharding.make_mesh(describe_topology(topology, chips))
     sharding.check_batch_size("batch_size", config.batch_size, mesh.size)
@@ -168,7 +173,8 @@ def _compile(config: ConfigDict, topology: str, chips: int) -> dict[str, Any]:
     there = limit(mesh)
     clock = [time.perf_counter()]
     step: Any = compiled.train_step
-    traced = step.trace(*abstract_arguments(config, compiled))
+    with forms() if plain else contextlib.nullcontext():
+        traced = step.trace(*abstract_arguments(config, compiled))
     clock.append(time.perf_counter())
     lowered = traced.lower()
     clock.append(time.perf_counter())
@@ -178,6 +184,7 @@ def _compile(config: ConfigDict, topology: str, chips: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "topology": topology,
         "chips": chips,
+        "plain": plain,
         "batch_size": config.batch_size,
         "effort": jax.config.jax_exec_time_optimization_effort,  # type: ignore[attr-defined]
         "limit_bytes": there,

@@ -108,10 +108,8 @@ def test_plan_without_its_compiler_says_how_to_install_it(tmp_path: Path):
         (("steps",), "'steps' is no command"),
         (("step", "--size=demo", TINY[0]), "--size and --config: give one of them"),
         (("attention", "--maps=0"), "--maps: '0' is no positive number"),
-        (
-            ("inference", "--against=plain"),
-            "--against=plain: inference is compared with torch alone",
-        ),
+        (("inference", "--against=plain"), "value should be one of <torch>"),
+        (("remat", "--against=torch"), "Unknown command line flag 'against'"),
     ],
 )
 def test_wrong_flags_are_named(arguments: tuple[str, ...], message: str):

@@ -1,6 +1,9 @@
 """`plan`: its arithmetic against closed forms, its child's work on the CPU in place of a TPU."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +98,7 @@ def compiled(batch_size: int, hbm_bytes: int) -> dict[str, Any]:
 
 
 def test_bounds_run_and_scaling():
-    chip = plan.Chip(flops=1e12, bandwidth=1e9, memory=1e9, links=1e9)
+    chip = plan.Chip(flops=1e12, bandwidth=1e9, links=1e9)
     bound = plan.bounds(FOUND, chip)
     assert bound == {"arithmetic_s": 1.0, "memory_s": 2.0, "step_s": 2.0}
     config = tiny_config.get_config()
@@ -108,6 +111,9 @@ def test_bounds_run_and_scaling():
     }
     four = plan.scaling(FOUND, 0.15, chip)[0]
     assert four == {"chips": 4, "collectives_s": pytest.approx(0.15), "efficiency": 0.5}
+    scattered = FOUND | {"collectives": {"reduce-scatter": {"count": 7, "bytes": 10**8}}}
+    four = plan.scaling(scattered, 0.15, chip)[0]  # what comes out of it is a part of what went in
+    assert four["collectives_s"] == pytest.approx(0.75 * FOUND["chips"] * 0.1)
 
 
 def run_plan(
@@ -115,8 +121,11 @@ def run_plan(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The command on a compiler that has an answer for each batch: the last line, the JSON file."""
 
-    def compile_step(config: Any, topology: str, chips: int, effort: float) -> dict[str, Any]:
-        return compiled(config.batch_size, needs[config.batch_size]) | {"effort": effort}
+    def compile_step(
+        config: Any, topology: str, chips: int, effort: float, plain: bool
+    ) -> dict[str, Any]:
+        found = compiled(config.batch_size, needs[config.batch_size])
+        return found | {"effort": effort, "plain": plain}
 
     monkeypatch.setattr(tpu, "compile_step", compile_step)
     printed: list[str] = []
@@ -155,9 +164,9 @@ def test_a_promise_that_does_not_hold_is_no_largest_batch(
 
 
 def test_a_step_that_does_not_fit_is_a_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    last, result = run_plan(monkeypatch, tmp_path / "plan.json", {64: 101}, batch_size=64)
+    last, result = run_plan(monkeypatch, tmp_path / "plan.json", {32: 101}, plain=True)
     assert (last["fits"], last["largest_batch"]) == (False, None)
-    assert result["config"]["batch_size"] == 64
+    assert (result["compiled"]["plain"], result["config"]["remat"]) == (True, "none")
 
 
 def test_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -166,7 +175,7 @@ def test_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.undo()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install -e '\.\[tpu\]'"):
-        tpu.compile_step(tiny_config.get_config(), "v5e:2x2", 1, 0.0)
+        tpu.compile_step(tiny_config.get_config(), "v5e:2x2", 1, 0.0, False)
 
 
 def test_the_childs_work(monkeypatch: pytest.MonkeyPatch):
@@ -175,7 +184,7 @@ def test_the_childs_work(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tpu, "limit", lambda mesh: 10**9)
     monkeypatch.setattr("importlib.metadata.version", lambda name: "1")
     config = overlays.with_method(tiny_config.get_config(), "resnet101")
-    found = tpu._compile(config, "v5e:2x2", 2)
+    found = tpu._compile(config, "v5e:2x2", 2, False)
     assert found["fits"]
     kinds = ("arguments", "outputs", "temporaries", "code")
     needed = sum(found[f"{kind}_bytes"] for kind in kinds) - found["aliased_bytes"]
@@ -187,4 +196,25 @@ def test_the_childs_work(monkeypatch: pytest.MonkeyPatch):
     json.dumps(found)
     config.batch_size = 15
     with pytest.raises(ValueError, match="batch_size 15 does not divide over 2 devices"):
-        tpu._compile(config, "v5e:2x2", 2)
+        tpu._compile(config, "v5e:2x2", 2, False)
+
+
+@pytest.mark.parametrize("topology", ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
+def test_libtpu_knows_the_topologies(topology: str):
+    """One device a chip, of the compiler itself, in a process of its own as `plan` has it."""
+    pytest.importorskip("libtpu", reason="needs the extra tpu")
+    code = (
+        "from scripts.benchmarks import tpu; from ifgan_jax import sharding;"
+        f"d = tpu.describe_topology({topology!r}, 4);"
+        "print(len(d), tpu.limit(sharding.make_mesh(d[:1])))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **tpu.ENVIRONMENT},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    chips, limit = map(int, run.stdout.split()[-2:])
+    assert chips == 4
+    assert 15e9 < limit < 110e9
