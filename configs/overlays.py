@@ -4,12 +4,14 @@ Center loss and island loss without a GAN (Table 1's first rows) are the baselin
 with the config's own α of eq. 5.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 DATA_SETS = ("bu3dfe", "ck_plus", "mmi", "raf_db")
 POSED = DATA_SETS[:3]
-BASELINE = {"method": "baseline", "classifier.inputs": "source"}
-METHODS = {
+BASELINE: dict[str, Any] = {"method": "baseline", "classifier.inputs": "source"}
+METHODS: dict[str, dict[str, Any]] = {
     "center_loss": {**BASELINE, "loss.island_alpha": 0.0},
     "resnet101": BASELINE,  # with island loss, "to make a fair comparison"
     "no_attention": {"generator.attention": False},

@@ -1,52 +1,44 @@
 """A run's checkpoints on its test part: metrics.json, predictions.csv, pictures, report.html.
 
-Only G and E are used (Sec. 3). Every figure is a sum over images divided once, so batch size
+Every figure is a sum over images divided once, so batch size
 changes nothing but rounding.
 """
 
 import csv
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import dm_pix as pix
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Float
 from ml_collections import ConfigDict
 
-from ifgan_jax import build, hosts, metrics, report, sharding, visualize
+from ifgan_jax import build, hosts, metrics, report, visualize
 from ifgan_jax.augment import prepare
-from ifgan_jax.checkpoint import Checkpoints, DamagedCheckpointError
 from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.parts import Parts, load_parts
-from ifgan_jax.data.pipeline import eval_batches
 from ifgan_jax.data.protocol import class_names
 from ifgan_jax.models.generator import ATTENTION_STAGE
-from ifgan_jax.state import GanState, Networks, Player
+from ifgan_jax.predict import (
+    HostPrediction,
+    Pixels,
+    Probabilities,
+    classify_pairs,
+    predict_all,
+    restore,
+)
+from ifgan_jax.state import Networks, Player
 from ifgan_jax.step import variables
 from ifgan_jax.workdir import config_hash, read_metrics, write_json
-
-LOGGER = logging.getLogger(__name__)
-
-Pixels = Float[np.ndarray, "n h w c"]
-Probabilities = Float[np.ndarray, "n k"]
 
 # Where Fig. 6 asks: (row, column) as shares of the aligned face's sides.
 QUERY_POINTS = {"eye": (0.38, 0.34), "lip": (0.77, 0.5), "cheek": (0.58, 0.28)}
 GRID_SUBJECTS = 2  # unseen subjects for each expression, a row of the transfer grid
-
-
-class HostPrediction(NamedTuple):
-    """`step.Prediction` as numpy arrays, for any number of faces."""
-
-    source: Pixels
-    generated: Pixels
-    probabilities: Probabilities
 
 
 def load_run_parts(config: ConfigDict) -> Parts:
@@ -67,45 +59,6 @@ def load_run_parts(config: ConfigDict) -> Parts:
     )
 
 
-def predict_faces(
-    compiled: build.Compiled, state: GanState, faces: Faces, batch_size: int
-) -> Iterator[tuple[Int32[np.ndarray, " b"], HostPrediction]]:
-    """Rows of `faces` and what G and E say of them, batch by batch, as numpy arrays.
-
-    Each process reads its share of a batch, and gets the prediction of the whole.
-    """
-    batches = eval_batches(
-        faces,
-        batch_size=batch_size,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
-    for number, batch in enumerate(batches):
-        images = sharding.to_global(compiled.mesh, batch.image)
-        prediction = jax.device_get(compiled.eval_step(state, images))
-        rows = np.arange(
-            number * batch_size, min((number + 1) * batch_size, len(faces)), dtype="i4"
-        )
-        yield rows, HostPrediction(*(x[: len(rows)] for x in prediction))
-
-
-def predict_all(
-    compiled: build.Compiled, state: GanState, faces: Faces, batch_size: int
-) -> HostPrediction:
-    """`predict_faces` in one piece."""
-    pieces = [piece for _, piece in predict_faces(compiled, state, faces, batch_size)]
-    return HostPrediction(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
-
-
-def classify_pairs(
-    compiled: build.Compiled, state: GanState, source: Pixels, face: Pixels
-) -> Probabilities:
-    """What E says of a batch of pairs, which every process has whole."""
-    placement = sharding.split(compiled.mesh)
-    pairs = (sharding.from_all(placement, faces) for faces in (source, face))
-    return np.asarray(compiled.classify(state, *pairs))
-
-
 def evaluate_run(
     workdir: Path, config: ConfigDict, compiled: build.Compiled, parts: Parts
 ) -> dict[str, Any]:
@@ -113,47 +66,31 @@ def evaluate_run(
 
     All processes call this, and the first one writes.
 
-    Raises FileNotFoundError when the run has no checkpoint, and DamagedCheckpointError when none
-    is whole. A damaged selected checkpoint is told, and the last one tested in its place.
+    Raises what `predict.restore` and `check_data` raise.
     """
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    if not checkpoints.steps():
-        raise FileNotFoundError(f"{workdir} has no checkpoint: train it first")
-    template = build.abstract_state(compiled, config)
-    last_state, progress = checkpoints.restore_latest(template)
-    check_data(config, parts, progress)
-    selected_state, selected_step = last_state, progress["step"]
-    validation_accuracy = None
-    try:
-        if best := progress["best_step"]:  # 0 before the first validation
-            if best != selected_step:
-                selected_state, _ = checkpoints.restore(template, step=best)
-            selected_step, validation_accuracy = best, progress["best_accuracy"]
-    except DamagedCheckpointError as error:
-        LOGGER.warning("%s; testing the last one in its place", error)
-    checkpoints.close()
-
+    restored = restore(workdir, config, compiled)
+    check_data(config, parts, restored.progress)
+    selected, last, progress = restored.selected, restored.last, restored.progress
     test, batch_size = parts.test, config.evaluation.batch_size
-    prediction = predict_all(compiled, selected_state, test, batch_size)
-    of_last = prediction
-    if selected_state is not last_state:
-        of_last = predict_all(compiled, last_state, test, batch_size)
+    prediction = of_last = predict_all(compiled, selected, test, batch_size)
+    if selected is not last:
+        of_last = predict_all(compiled, last, test, batch_size)
     results = {
-        "validation_accuracy": validation_accuracy,
-        "selected_step": selected_step,
+        "validation_accuracy": restored.validation_accuracy,
+        "selected_step": int(selected.step),
         "last_step": progress["step"],
         **recognition_metrics(prediction, of_last, test, progress["class_names"]),
         **_provenance(config, parts, progress["versions"]),
     }
     if config.method == "ifgan":
-        classify = partial(classify_pairs, compiled, selected_state)
+        classify = partial(classify_pairs, compiled, selected)
         results |= generation_metrics(prediction, test, parts, classify, config)
     baseline = workdir / "baseline" / "metrics.json"  # as `make demo` trains it
     if baseline.exists():
         beside = json.loads(baseline.read_text())
         if all(beside[key] == results[key] for key in ("data_hash", "fold", "seed")):
             results["baseline_test_accuracy"] = beside["test_accuracy"]
-    generator = jax.device_get(compiled.whole(selected_state.generator))
+    generator = jax.device_get(compiled.whole(selected.generator))
     if hosts.is_first():
         _write_predictions(workdir, test, prediction, progress["class_names"])
         _draw(workdir, config, generator, parts, prediction, np.array(results["confusion"]))

@@ -1,6 +1,6 @@
 """A run's folder → report.html; the results of many runs → the paper's tables and figures.
 
-A run: reads what is there of metrics.json, metrics.jsonl, config.json, folds.json and
+A run: reads what is there of metrics.json, metrics.jsonl, config.json, folds.json, probe.json and
 pictures/*.png. Many: what scripts/cross_validate.py keeps. What is missing reads "not run". A page
 asks nothing of the network, follows the reader's light or dark mode and fits a phone. Every text is
 escaped. No jax array or model is touched here.
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ifgan_jax import page, visualize
+from ifgan_jax import leak_report, page, study, visualize
 from ifgan_jax.published import DATA_SETS, METHODS, TABLE_1, TABLE_2, Published
 from ifgan_jax.results import SINGLE_RUNS, Cell, Failure, Result, cells, collect, paired_test
 from ifgan_jax.tables import Table, comma_separated, html_table, latex, markdown
@@ -113,6 +113,7 @@ $recall
 <div class="columns">
 $pictures
 </div>
+$leak
 <h2>Everything</h2>
 <details><summary>Every term of the last epoch</summary>$last_epoch</details>
 <details><summary>What the audit of the parts found</summary>$audit</details>
@@ -142,6 +143,7 @@ def write_report(workdir: Path) -> Path:
         facts=_fact_table(metrics),
         recall=_recall_table(metrics),
         pictures="\n".join(_figures(workdir / "pictures")),
+        leak=_leak(_read_json(workdir / "probe.json")),
         last_epoch=_last_epoch_table(read_metrics(workdir)),
         audit=_audit_list(_read_json(workdir / "folds.json")),
         config=_json_block(config),
@@ -216,6 +218,18 @@ def _figures(folder: Path) -> Iterable[str]:
         yield FIGURE.substitute(
             heading=html.escape(heading), image=image, caption=html.escape(caption)
         )
+
+
+def _leak(found: Mapping[str, Any]) -> str:
+    """What scripts/probe_identity.py found; nothing before it ran."""
+    if not found:
+        return ""
+    drawn = FIGURE.substitute(
+        heading=leak_report.HEADING,
+        image=page.picture(visualize.png_bytes(leak_report.figure(found)), leak_report.HEADING),
+        caption=leak_report.CAPTION.format(**found["people"]),
+    )
+    return f"<h2>Identity</h2>\n{drawn}\n{html_table(leak_report.table(found))}"
 
 
 def _last_epoch_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -342,6 +356,21 @@ def write_tables(folders: Sequence[Path], output: Path) -> list[Table]:
     page_path = output / "tables.html"
     page_path.write_text(page.document("Tables 1 and 2", lead, body), encoding="utf-8")
     return everything
+
+
+def write_study(folder: Path, output: Path) -> Table:
+    """The table of a folder of scripts/study.py's results, as study.md, .tex and .csv in `output`.
+
+    Returns it. Raises what `study.collect` raises, and ValueError for a folder without results.
+    """
+    runs = study.collect(folder)
+    if not runs:
+        raise ValueError(f"{folder} holds no result of scripts/study.py")
+    table = study.table(runs)
+    output.mkdir(parents=True, exist_ok=True)
+    for suffix, write in (("md", markdown), ("tex", latex), ("csv", comma_separated)):
+        (output / f"study.{suffix}").write_text(write(table) + "\n", encoding="utf-8")
+    return table
 
 
 def _published_table(published: Published, known: Cells) -> Table:

@@ -214,11 +214,12 @@ def gan_gradients(
 
 
 class Prediction(NamedTuple):
-    """What G and E say of faces: all three in model range or probabilities."""
+    """What G and E say of faces: images in model range, probabilities, E's pooled features."""
 
     source: Image
     generated: Image
     probabilities: Float[Array, "b n"]
+    features: Features
 
 
 def eval_step(
@@ -234,16 +235,17 @@ def eval_step(
         generated = source
     else:
         generated = networks.generator.apply(variables(state.generator), source, train=False)
-    return Prediction(source, generated, classify(state, source, generated, networks=networks))
+    return Prediction(source, generated, *classify(state, source, generated, networks=networks))
 
 
 def classify(
     state: GanState, source: Image, face: Image, *, networks: Networks
-) -> Float[Array, "b n"]:
-    """E's probabilities for pairs given by hand, running statistics."""
+) -> tuple[Float[Array, "b n"], Features]:
+    """E's probabilities and features for pairs given by hand, running statistics."""
     pairs = networks.classifier.select(source, face)
-    logits, _ = networks.classifier.apply(variables(state.classifier), pairs, train=False)
-    return jax.nn.softmax(logits)
+    output: Any = networks.classifier.apply(variables(state.classifier), pairs, train=False)
+    logits, features = output
+    return jax.nn.softmax(logits), features
 
 
 def _forward(network: nn.Module, batch_stats: Params) -> Callable:

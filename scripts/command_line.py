@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 from absl import app, flags
 from absl import logging as absl_logging
 
 MEASURED_JAXLIB = "0.10.2"
+T = TypeVar("T")
 LOGGER = logging.getLogger("ifgan_jax")
 
 
@@ -54,6 +56,21 @@ def run_command(package: str, commands: Sequence[str]) -> None:
     module = importlib.import_module(f"{package}.{rest[0]}")
     sys.modules["__main__"].__doc__ = module.__doc__  # what --help shows
     run(module.main, [script, *rest[1:]])
+
+
+def shard(runs: list[T], text: str) -> list[T]:
+    """Every n-th run from the i-th on, whatever is done already; `text` is i/n."""
+    index, _, count = text.partition("/")
+    if not count.isdecimal() or not int(count):
+        raise ValueError(f"--shard={text}: i/n is expected, such as 0/4 to 3/4")
+    return runs[number("--shard", index, int(count)) :: int(count)]
+
+
+def number(flag: str, text: str, below: int) -> int:
+    """The number from 0 to below - 1 that a flag says; ValueError naming it otherwise."""
+    if not text.isdecimal() or int(text) >= below:
+        raise ValueError(f"{flag}: {text!r} is not a number from 0 to {below - 1}")
+    return int(text)
 
 
 def choose_kernels() -> None:

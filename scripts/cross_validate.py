@@ -54,8 +54,8 @@ def plan(
         parts = num_folds(flatten(tested))
         chosen = list(range(parts))
         if folds != ["all"] and parts > 1:
-            chosen = [_number("--folds", fold, parts) for fold in folds]
-        for seed in (_number("--seeds", seed, 2**31) for seed in seeds):
+            chosen = [command_line.number("--folds", fold, parts) for fold in folds]
+        for seed in (command_line.number("--seeds", seed, 2**31) for seed in seeds):
             for fold in chosen:
                 for method in methods:
                     config = overlays.with_method(tested, method)
@@ -64,20 +64,6 @@ def plan(
     if len({run.name for run in runs}) < len(runs):
         raise ValueError("--datasets, --methods, --folds or --seeds names something twice")
     return runs
-
-
-def shard(runs: list[Run], text: str) -> list[Run]:
-    """Every n-th run from the i-th on, whatever is done already; `text` is i/n."""
-    index, _, count = text.partition("/")
-    if not count.isdecimal() or not int(count):
-        raise ValueError(f"--shard={text}: i/n is expected, such as 0/4 to 3/4")
-    return runs[_number("--shard", index, int(count)) :: int(count)]
-
-
-def _number(flag: str, text: str, below: int) -> int:
-    if not text.isdecimal() or int(text) >= below:
-        raise ValueError(f"{flag}: {text!r} is not a number from 0 to {below - 1}")
-    return int(text)
 
 
 def check(runs: list[Run]) -> None:
@@ -121,7 +107,7 @@ def run_all(runs: list[Run], output: Path) -> list[str]:
 def main() -> None:
     output = Path(OUTPUT.value)
     runs = plan(CONFIG.value, DATA_SETS.value, METHODS.value, FOLDS.value, SEEDS.value)
-    mine = shard(runs, SHARD.value)
+    mine = command_line.shard(runs, SHARD.value)
     left = [run for run in mine if not (output / "results" / f"{run.name}.json").exists()]
     print(f"{len(runs)} runs, {len(mine)} in this shard, {len(left)} of them to do", flush=True)
     check(left)

@@ -4,6 +4,10 @@
 
 Several folders of results, of several machines, are given with commas. A cell nobody ran reads
 "not run".
+
+    python scripts/report.py --study=docs/study/development --output=runs/study
+
+is the table of the study on rendered faces (`write_study`).
 """
 
 from pathlib import Path
@@ -13,19 +17,25 @@ from absl import flags
 from scripts import command_line
 
 RESULTS = flags.DEFINE_list("results", None, "Folders of results, with commas.")
+STUDY = flags.DEFINE_string("study", None, "Folder of the study's results, in place of --results.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder of tables and figures; made if absent.")
 
 
 def main() -> None:
-    from ifgan_jax.report import write_tables
+    from ifgan_jax.report import write_study, write_tables
     from ifgan_jax.tables import markdown
 
     output = Path(OUTPUT.value)
+    if (RESULTS.value is None) == (STUDY.value is None):
+        raise ValueError("--results or --study: give one of them")
+    if STUDY.value:
+        print(markdown(write_study(Path(STUDY.value), output)))
+        return
     tables = write_tables([Path(folder) for folder in RESULTS.value], output)
     print("\n\n".join(map(markdown, tables)))
     print(f"\npage: {output / 'tables.html'}")
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["results", "output"])
+    flags.mark_flags_as_required(["output"])
     command_line.run(main)

@@ -13,7 +13,7 @@ from configs import default, overlays
 from ifgan_jax import train as train_module
 from ifgan_jax.results import collect
 from ifgan_jax.workdir import config_hash
-from scripts import cross_validate
+from scripts import command_line, cross_validate
 from tests import runs, tiny_config
 
 DATA_SETS = list(overlays.DATA_SETS)
@@ -33,7 +33,7 @@ def test_the_papers_tables_need_93_runs_a_seed():
 
 def test_shards_share_every_run_once():
     plan = cross_validate.plan(default.get_config(), DATA_SETS, METHODS, ["0", "3"], ["0", "1"])
-    shards = [cross_validate.shard(plan, f"{i}/4") for i in range(4)]
+    shards = [command_line.shard(plan, f"{i}/4") for i in range(4)]
     assert sorted(run.name for runs in shards for run in runs) == sorted(run.name for run in plan)
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
@@ -57,7 +57,7 @@ def test_wrong_flags_are_named(arguments: tuple, message: str):
 @pytest.mark.parametrize("text", ["4/4", "0", "0/0", "a/b", "-1/3"])
 def test_wrong_shards_are_named(text: str):
     with pytest.raises(ValueError, match="--shard"):
-        cross_validate.shard([], text)
+        command_line.shard([], text)
 
 
 def test_only_an_if_gan_config_can_be_varied():

@@ -16,17 +16,10 @@ from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.parts import Parts
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.synthetic import face
-from ifgan_jax.evaluate import (
-    QUERY_POINTS,
-    HostPrediction,
-    attention_maps,
-    generation_metrics,
-    load_run_parts,
-    predict_all,
-    predict_faces,
-)
+from ifgan_jax.evaluate import QUERY_POINTS, attention_maps, generation_metrics, load_run_parts
 from ifgan_jax.metrics import confusion_matrix
 from ifgan_jax.models.attention import attention_rows as plain_rows
+from ifgan_jax.predict import HostPrediction, predict_all, predict_faces
 from ifgan_jax.state import GanState
 from ifgan_jax.workdir import read_metrics
 from tests import runs, tiny_config
@@ -85,7 +78,9 @@ def test_tail_is_kept_and_compiled_once(tested):
 
 def oracle(parts: Parts, generated: np.ndarray) -> HostPrediction:
     source = np.asarray(prepare(parts.test.images, 32))
-    return HostPrediction(source, generated, np.full((len(source), 6), 1 / 6))
+    return HostPrediction(
+        source, generated, np.full((len(source), 6), 1 / 6), np.zeros((len(source), 1))
+    )
 
 
 def figures(parts: Parts, generated: np.ndarray, classify) -> dict:

@@ -25,21 +25,29 @@ LAYERS = [
         "losses",
         "island",
         "metrics",
+        "probe",
         "augment",
         "checkpoint",
         "workdir",
         "visualize",
     ],
     ["models.convolution", "objective", "optimizers", "results", "tables", "data.synthetic_faces"],
-    ["models.layers"],
-    ["models.attention", "models.discriminator", "models.classifier", "report", "data.align"],
-    ["models.generator", "models.pretrained", "data.qa"],
+    ["models.layers", "leak_report", "study"],
+    [
+        "models.attention",
+        "models.discriminator",
+        "models.classifier",
+        "report",
+        "data.align",
+    ],
+    ["models.generator", "models.pretrained", "data.qa", "probe_network"],
     ["data.builder"],
     ["data.faces"],
     ["state", "data.averages", "data.pipeline", "data.audit"],
     ["step", "data.parts", "data.check"],
     ["build"],
-    ["evaluate"],
+    ["predict"],
+    ["evaluate", "leak"],
     ["train"],
 ]
 PURE = (
@@ -125,7 +133,7 @@ def test_models_and_step_see_no_config_mesh_or_file(path: Path):
     assert not names & {"Mesh", "NamedSharding", "PartitionSpec", "open", "config"}
 
 
-CONFIG_READERS = ("build", "train", "evaluate")
+CONFIG_READERS = ("build", "train", "evaluate", "leak")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import zipfile
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -38,6 +39,19 @@ class Averages:
         with partial.open("wb") as file:
             np.savez(file, images=self.images, counts=self.counts, sha256=np.array(self.hash))
         partial.replace(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Averages":
+        """What `save` wrote; raises ValueError naming the file when it is damaged."""
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                averages = cls(data["images"], data["counts"])
+                expected = str(data["sha256"])
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path}: damaged averages ({error}); train the run again") from error
+        if averages.hash != expected:
+            raise ValueError(f"{path}: damaged averages (another hash); train the run again")
+        return averages
 
 
 def average_faces(faces: Faces, num_classes: int) -> Averages:

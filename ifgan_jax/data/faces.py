@@ -168,7 +168,7 @@ def load_prepared(
 
     Args:
       data_dir: folder of all prepared sets.
-      name: "synthetic_faces/" and a builder config, see `synthetic_faces.config_name`; or
+      name: "synthetic_faces/" and a builder config, see `synthetic_faces.named`; or
         "bu3dfe", "ck_plus", "mmi", "raf_db", alone or with a config such as "/72_given".
       processes: renderers at work; None: one for each core this process may use.
 
@@ -204,6 +204,41 @@ def load_prepared(
         for split, info in builder.info.splits.items()
     }
     return Prepared(splits, list(builder.info.metadata["subjects"]))
+
+
+def population(name: str) -> str:
+    """Whose faces a data set has: two with one population have one person under one id.
+
+    Rendered people are the same in every config of one seed.
+    """
+    set_name, _, config = name.partition("/")
+    if set_name != SYNTHETIC:
+        return set_name
+    from ifgan_jax.data import synthetic_faces
+
+    return f"{SYNTHETIC} of seed {synthetic_faces.named(config).seed}"
+
+
+def rendered_attributes(
+    data_dir: str | pathlib.Path, name: str
+) -> dict[str, Int[np.ndarray, " n"]]:
+    """Gender (0 female, 1 male), race (largest weight) and age of each face, in their order.
+
+    Nothing for a data set that was not rendered: nobody says there.
+    """
+    set_name, _, config = name.partition("/")
+    if set_name != SYNTHETIC:
+        return {}
+    from ifgan_jax.data import synthetic_faces
+
+    rows = [
+        row["attributes"] for row in synthetic_faces.read(synthetic_faces.prepare(data_dir, config))
+    ]
+    return {
+        "gender": np.array([round(float(row["gender"])) for row in rows]),
+        "race": np.array([int(row["race"].argmax()) for row in rows]),
+        "age": np.array([int(row["age"]) for row in rows]),
+    }
 
 
 def _stack(rows: Iterable[dict[str, Any]], count: int) -> Faces:

@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,9 +26,11 @@ from ifgan_jax.data.synthetic.scene import DIFFICULTIES
 import tensorflow_datasets as tfds  # isort: skip
 
 SIZES = (72, 108, 256)  # pixels, for crops of 64, 96 and 224
-SUBJECTS = (100, 200, 1000)
 LEVELS = {2: (0.7, 1.0), 4: (0.3, 0.5, 0.7, 1.0)}  # intensities; 2: like BU-3DFE's frames 03 and 04
-TAKES = (1, 4)
+NAME = re.compile(
+    r"(?P<size>\d+)(_(?P<subjects>\d+))?(_(?P<levels>\d)levels)?(_(?P<takes>\d+)takes)?"
+    rf"(_(?P<difficulty>{'|'.join(DIFFICULTIES)}))?(_seed(?P<seed>\d+))?"
+)
 SPLIT = "faces"
 REMEDY = "delete the folder, it will be rendered again"
 
@@ -67,14 +70,29 @@ class SyntheticFacesConfig(tfds.core.BuilderConfig):
         return faces
 
 
-def config_name(size: int, subjects: int, levels: int, takes: int, difficulty: str) -> str:
-    """ "72", "72_200", "72_200_hard", "72_4levels_4takes": 100, 2, 1 and "mild" go unnamed."""
-    parts = [str(size)]
-    parts += [str(subjects)] if subjects != SUBJECTS[0] else []
-    parts += [f"{levels}levels"] if levels != 2 else []
-    parts += [f"{takes}takes"] if takes != 1 else []
-    parts += [difficulty] if difficulty != "mild" else []
-    return "_".join(parts)
+def named(name: str) -> SyntheticFacesConfig:
+    """The config of SIZE[_SUBJECTS][_4levels][_Ntakes][_DIFFICULTY][_seedN].
+
+    "72" is 100 subjects, 2 levels, 1 take, mild, seed 0, all of which go unnamed.
+    Raises ValueError for any other name, one that says what goes unnamed included.
+    """
+    found = NAME.fullmatch(name)
+    given = {k: v for k, v in found.groupdict().items() if v} if found else {}
+    size, levels = (int(given[k]) if k in given else 2 for k in ("size", "levels"))
+    unnamed = {"subjects": "100", "levels": "2", "takes": "1", "difficulty": "mild", "seed": "0"}
+    if (
+        not found
+        or size not in SIZES
+        or levels not in LEVELS
+        or any(value.startswith("0") or value == unnamed.get(k) for k, value in given.items())
+    ):
+        raise ValueError(
+            f"synthetic_faces has no config {name!r}; a name is SIZE[_SUBJECTS][_4levels][_Ntakes]"
+            f"[_DIFFICULTY][_seedN] with sizes {SIZES}, difficulties {', '.join(DIFFICULTIES)}, "
+            "where 100 subjects, 1 take, mild and seed 0 go unnamed: 72, 72_200, 72_50_hard_seed7"
+        )
+    chosen: dict[str, Any] = {k: int(v) if v.isdecimal() else v for k, v in given.items()}
+    return SyntheticFacesConfig(name=name, **chosen | {"levels": LEVELS[levels]})
 
 
 class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
@@ -85,19 +103,8 @@ class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012  (TFDS's form)
     DEFAULT_BUILDER_CONFIG_NAME = "72"
-    BUILDER_CONFIGS = [  # noqa: RUF012
-        SyntheticFacesConfig(
-            name=config_name(size, subjects, levels, takes, difficulty),
-            size=size,
-            subjects=subjects,
-            levels=LEVELS[levels],
-            takes=takes,
-            difficulty=difficulty,
-        )
-        for size, subjects, levels, takes, difficulty in itertools.product(
-            SIZES, SUBJECTS, LEVELS, TAKES, DIFFICULTIES
-        )
-    ]
+    # The others are made from their names, by `prepare`.
+    BUILDER_CONFIGS = [named(str(size)) for size in SIZES]  # noqa: RUF012
 
     def __init__(self, *, processes: int | None = None, **kwargs: Any) -> None:
         """As the base class; `processes` renderers, None: one for each usable core."""
@@ -164,26 +171,21 @@ def prepare(
     """The builder of a config, rendered into `data_dir` unless it is there already.
 
     Raises:
-      ValueError: no builder config has this name, or what lies in data_dir is damaged.
+      ValueError: `named` knows no such name, or what lies in data_dir is damaged.
     """
-    if isinstance(config, str) and config not in SyntheticFaces.builder_configs:
-        raise ValueError(
-            f"synthetic_faces has no config {config!r}; a name is SIZE[_SUBJECTS][_4levels]"
-            f"[_4takes][_DIFFICULTY] with sizes {SIZES}, subjects {SUBJECTS}, difficulties "
-            f"{', '.join(DIFFICULTIES)}: 72, 72_200, 72_200_4levels_hard"
-        )
+    known = SyntheticFaces.builder_configs  # TFDS wants these very objects for their names
+    made = (known.get(config) or named(config)) if isinstance(config, str) else config
     tfds.disable_progress_bar()  # ours knows the total
     try:
         builder = SyntheticFaces(
             processes=processes,
             data_dir=os.fspath(data_dir),
-            config=config,
+            config=made,
             file_format=tfds.core.FileFormat.ARRAY_RECORD,
         )
     except Exception as error:  # TFDS reads what is there, and names no file when it cannot
-        name = config if isinstance(config, str) else config.name
         raise ValueError(
-            f"{data_dir}/synthetic_faces/{name}: cannot be opened ({error}); {REMEDY}"
+            f"{data_dir}/synthetic_faces/{made.name}: cannot be opened ({error}); {REMEDY}"
         ) from error
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(try_download_gcs=False)

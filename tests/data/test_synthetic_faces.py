@@ -13,9 +13,10 @@ from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.synthetic import face
 from ifgan_jax.data.synthetic.parallel import Request, records
 from ifgan_jax.data.synthetic_faces import (
+    LEVELS,
     SyntheticFaces,
     SyntheticFacesConfig,
-    config_name,
+    named,
     prepare,
     read,
 )
@@ -126,14 +127,28 @@ def test_default_config_is_like_bu_3dfe():
 
 
 def test_config_names():
-    assert config_name(72, 100, 2, 1, "mild") == "72"
-    assert config_name(108, 1000, 4, 4, "hard") == "108_1000_4levels_4takes_hard"
-    configs = SyntheticFaces.builder_configs
-    assert {"72", "108", "256", "72_200", "72_1000", "256_hard", "72_200_easy"} <= set(configs)
-    for name, config in configs.items():
-        levels, takes = len(config.levels), config.takes
-        assert name == config_name(config.size, config.subjects, levels, takes, config.difficulty)
-        assert len(config.requests()) == config.subjects * (6 * levels + 1) * takes
+    assert vars(named("72")) == vars(SyntheticFaces.builder_configs["72"])
+    hard = named("108_1000_4levels_4takes_hard_seed12")
+    assert (hard.size, hard.subjects, hard.levels, hard.takes) == (108, 1000, LEVELS[4], 4)
+    assert (hard.difficulty, hard.seed, hard.name) == (
+        "hard",
+        12,
+        "108_1000_4levels_4takes_hard_seed12",
+    )
+    few = named("72_7_seed3")
+    assert (few.subjects, few.seed, few.difficulty) == (7, 3, "mild")
+    assert len(few.requests()) == 7 * (6 * 2 + 1)
+    assert {request.seed for request in few.requests()} == {3}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "73", "72_100", "72_0", "72_07", "72_mild", "72_seed0", "72_3levels", "72_seed1_hard"],
+)
+def test_other_names_are_refused(name):
+    """Two names of one set would be rendered twice, and not known as the same."""
+    with pytest.raises(ValueError, match=r"no config .*SIZE\[_SUBJECTS\]"):
+        named(name)
 
 
 def test_chosen_expressions():
@@ -147,14 +162,13 @@ def test_chosen_expressions():
     assert len(requests) == 3 * 6
 
 
-def test_load_prepared(tmp_path, monkeypatch):
-    monkeypatch.setitem(SyntheticFaces.builder_configs, "tiny", tiny())
-    (faces,) = load_prepared(tmp_path, "synthetic_faces/tiny", processes=1).splits.values()
+def test_load_prepared(tmp_path):
+    (faces,) = load_prepared(tmp_path, "synthetic_faces/72_2", processes=1).splits.values()
     assert len(faces) == 26
     assert faces.images.shape == (26, 72, 72, 1)
     assert set(faces.subjects) == {"s0000", "s0001"}
     assert faces.intensities[1] == 1.0
-    prepared = load_prepared(tmp_path, "synthetic_faces/tiny")
+    prepared = load_prepared(tmp_path, "synthetic_faces/72_2")
     assert prepared.subjects == ["s0000", "s0001"]
     assert faces.hash() == prepared.splits["faces"].hash()
 

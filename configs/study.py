@@ -1,0 +1,81 @@
+"""The study on rendered faces: what is compared, on whom, and how often.
+
+    python scripts/study.py --config=configs/study.py:development --output=docs/study/development
+    python scripts/study.py --config=configs/study.py:final --output=docs/study/final
+
+Everything is tried on the people of renderer seeds below 100. The final comparison is run once, on
+people of seeds from 100 on, whom nobody has rendered before; its part of this file is older in the
+history than its first result.
+
+A run of seed s trains and validates on people of renderer seed `train_people` + s and is tested on
+those of `test_people` + s. All methods of a setting see equally many images, in equal batches.
+"""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import demo, overlays
+
+# What is run of IF-GAN's demo config; `overlays.METHODS` are the rows of the paper's tables.
+METHODS: dict[str, Mapping[str, Any]] = {
+    **overlays.METHODS,
+    "generated": {"classifier.inputs": "generated"},
+    "alone": {"loss.classifier_to_generator": False},
+}
+# Each is tuned alike: E's learning rate of the demo, 1e-3, times these.
+RATES = (0.3, 3, 5, 10)
+METHODS |= {
+    f"{name}_rate{rate:g}": {**changes, "optimizers.classifier.learning_rate": 1e-3 * rate}
+    for (name, changes), rate in itertools.product(METHODS.items(), RATES)
+}
+# Trained and validated on 180 people in mild pose and light, or on 50 in strong ones. `epochs` make
+# 960 steps of 32 images in both, and the rates fall as often.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "easy": {"people": "72_200", "tested": "72_200", "folds": 10, "epochs": 16, "decay_every": 2},
+    "hard": {
+        "people": "72_60_hard", "tested": "72_200_hard", "folds": 6, "epochs": 64, "decay_every": 8,
+    },
+}  # fmt: skip
+PARTS: dict[str, dict[str, Any]] = {
+    "development": {
+        "train_people": 0,
+        "test_people": 50,
+        "seeds": (0, 1),
+        "settings": ("easy", "hard"),
+        "methods": tuple(METHODS),
+    },
+}
+
+
+def get_config(part: str) -> ConfigDict:
+    """Raises ValueError for a part that is not in PARTS."""
+    if part not in PARTS:
+        raise ValueError(f"part {part!r} is unknown: choose one of {', '.join(PARTS)}")
+    return ConfigDict(PARTS[part]).lock()
+
+
+def run_config(part: ConfigDict, setting: str, method: str, seed: int) -> ConfigDict:
+    """The config of one run."""
+    chosen = SETTINGS[setting]
+    config = demo.get_config().unlock()
+    config.seed = seed
+    config.data.name = rendered(chosen["people"], part.train_people + seed)
+    config.data.num_folds = chosen["folds"]
+    config.epochs = config.checkpoint_every_epochs = chosen["epochs"]
+    for player in config.optimizers.values():
+        player.decay_every_epochs = chosen["decay_every"]
+    config.update_from_flattened_dict(METHODS[method])
+    return config.lock()
+
+
+def tested_on(part: ConfigDict, setting: str, seed: int) -> str:
+    """The data set on which a run is tested."""
+    return rendered(SETTINGS[setting]["tested"], part.test_people + seed)
+
+
+def rendered(people: str, seed: int) -> str:
+    """The data set of these people; seed 0 goes unnamed."""
+    return f"synthetic_faces/{people}" + (f"_seed{seed}" if seed else "")

@@ -1,0 +1,133 @@
+"""A trained run's G and E, which are all that is used at test time (Sec. 3), on any faces.
+
+Batch by batch, as numpy arrays; of the checkpoint that validation selected.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int32
+from ml_collections import ConfigDict
+
+from ifgan_jax import build, sharding
+from ifgan_jax.checkpoint import Checkpoints, DamagedCheckpointError
+from ifgan_jax.data.faces import Faces
+from ifgan_jax.data.pipeline import eval_batches
+from ifgan_jax.state import GanState
+from ifgan_jax.workdir import read_config
+
+LOGGER = logging.getLogger(__name__)
+
+Pixels = Float[np.ndarray, "n h w c"]
+Probabilities = Float[np.ndarray, "n k"]
+
+
+class HostPrediction(NamedTuple):
+    """`step.Prediction` as numpy arrays, for any number of faces."""
+
+    source: Pixels
+    generated: Pixels
+    probabilities: Probabilities
+    features: Float[np.ndarray, "n d"]
+
+
+class Restored(NamedTuple):
+    """The checkpoint that validation selected, the last one, and the last one's metadata.
+
+    validation_accuracy: the selected one's; None where nothing validated.
+    """
+
+    selected: GanState
+    last: GanState
+    validation_accuracy: float | None
+    progress: dict[str, Any]
+
+
+def restore(workdir: Path, config: ConfigDict, compiled: build.Compiled) -> Restored:
+    """A run's two checkpoints, which may be one.
+
+    Raises FileNotFoundError when the run has no checkpoint, and DamagedCheckpointError when none
+    is whole. A damaged selected checkpoint is told, and the last one taken in its place.
+    """
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    if not checkpoints.steps():
+        raise FileNotFoundError(f"{workdir} has no checkpoint: train it first")
+    template = build.abstract_state(compiled, config)
+    last, progress = checkpoints.restore_latest(template)
+    selected, validation_accuracy = last, None
+    try:
+        if best := progress["best_step"]:  # 0 before the first validation
+            if best != progress["step"]:
+                selected, _ = checkpoints.restore(template, step=best)
+            validation_accuracy = progress["best_accuracy"]
+    except DamagedCheckpointError as error:
+        LOGGER.warning("%s; taking the last one in its place", error)
+    checkpoints.close()
+    return Restored(selected, last, validation_accuracy, progress)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A run that was trained, ready to be asked."""
+
+    workdir: Path
+    config: ConfigDict
+    compiled: build.Compiled
+    state: GanState  # of the selected checkpoint
+
+    @classmethod
+    def load(cls, workdir: Path) -> "Trained":
+        """Raises FileNotFoundError for a folder without a run, and what `restore` raises."""
+        config = read_config(workdir)
+        mesh = sharding.make_mesh(jax.devices(), config.devices)
+        build.check_evaluation(config, mesh.size)
+        compiled = build.compile_steps(config, build.build(config, steps_per_epoch=1), mesh)
+        return cls(workdir, config, compiled, restore(workdir, config, compiled).selected)
+
+    def predict(self, faces: Faces) -> HostPrediction:
+        """What G and E say of each face."""
+        return predict_all(self.compiled, self.state, faces, self.config.evaluation.batch_size)
+
+
+def predict_faces(
+    compiled: build.Compiled, state: GanState, faces: Faces, batch_size: int
+) -> Iterator[tuple[Int32[np.ndarray, " b"], HostPrediction]]:
+    """Rows of `faces` and what G and E say of them, batch by batch, as numpy arrays.
+
+    Each process reads its share of a batch, and gets the prediction of the whole.
+    """
+    batches = eval_batches(
+        faces,
+        batch_size=batch_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    for number, batch in enumerate(batches):
+        images = sharding.to_global(compiled.mesh, batch.image)
+        prediction = jax.device_get(compiled.eval_step(state, images))
+        rows = np.arange(
+            number * batch_size, min((number + 1) * batch_size, len(faces)), dtype="i4"
+        )
+        yield rows, HostPrediction(*(x[: len(rows)] for x in prediction))
+
+
+def predict_all(
+    compiled: build.Compiled, state: GanState, faces: Faces, batch_size: int
+) -> HostPrediction:
+    """`predict_faces` in one piece."""
+    pieces = [piece for _, piece in predict_faces(compiled, state, faces, batch_size)]
+    return HostPrediction(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
+
+
+def classify_pairs(
+    compiled: build.Compiled, state: GanState, source: Pixels, face: Pixels
+) -> Probabilities:
+    """What E says of a batch of pairs, which every process has whole."""
+    placement = sharding.split(compiled.mesh)
+    pairs = (sharding.from_all(placement, faces) for faces in (source, face))
+    return np.asarray(compiled.classify(state, *pairs)[0])

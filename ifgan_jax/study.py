@@ -1,0 +1,148 @@
+"""Methods compared on unseen people over several seeds: result files, intervals, the table.
+
+A result is one small JSON file of scripts/study.py: how many images of each tested person were
+named rightly. Methods of one setting and seed are tested on the same images, so they are paired.
+No jax, TensorFlow or config.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ifgan_jax.published import METHODS
+from ifgan_jax.tables import Table
+
+RESAMPLES = 10_000
+LEVEL = 0.95  # of the intervals
+SEED = 0  # of the resampling
+BASELINE = "resnet101"
+CAPTION = "Accuracy on unseen people in percent, with 95 % intervals over people and seeds"
+
+
+class Run(NamedTuple):
+    """One method, trained with one seed, on the people tested: right answers of so many images."""
+
+    setting: str
+    method: str
+    seed: int
+    right: Int[np.ndarray, " p"]
+    images: Int[np.ndarray, " p"]
+    tested_on: tuple[str, ...]  # the data set and its people
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right.sum() / self.images.sum())
+
+
+class Estimate(NamedTuple):
+    """A mean over seeds with its interval over people and seeds."""
+
+    value: float
+    low: float
+    high: float
+
+
+def collect(folder: Path) -> list[Run]:
+    """All results of a folder, by name. Raises ValueError naming a damaged file."""
+    runs = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            people = content["people"]
+            right, images = (np.array([one[i] for one in people.values()], int) for i in (0, 1))
+            tested_on = (content["data"], *people)
+            setting, method, seed = (content[key] for key in ("setting", "method", "seed"))
+            runs.append(Run(setting, method, seed, right, images, tested_on))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ValueError(
+                f"{path} is no result of scripts/study.py, or damaged ({error!r})"
+            ) from error
+    return runs
+
+
+def mean(runs: Sequence[Run]) -> Estimate:
+    """The accuracy of one method in one setting."""
+    return _estimate([(run.right.astype(float), run.images.astype(float)) for run in runs])
+
+
+def difference(first: Sequence[Run], second: Sequence[Run]) -> Estimate | None:
+    """The accuracy of one method less another's, on the seeds that both ran; None without any.
+
+    Raises ValueError when they were not tested on the same people.
+    """
+    others = {run.seed: run for run in second}
+    pairs = [(run, others[run.seed]) for run in first if run.seed in others]
+    for one, other in pairs:
+        if one.tested_on != other.tested_on or (one.images != other.images).any():
+            raise ValueError(
+                f"{one.setting}, seed {one.seed}: {one.method} and {other.method} were not tested "
+                "on the same images"
+            )
+    if not pairs:
+        return None
+    return _estimate(
+        [((a.right - b.right).astype(float), a.images.astype(float)) for a, b in pairs]
+    )
+
+
+def _estimate(
+    seeds: Sequence[tuple[Float[np.ndarray, " p"], Float[np.ndarray, " p"]]],
+) -> Estimate:
+    """Mean over seeds of Σ right / Σ images over people; seeds and people drawn with replacement.
+
+    A seed that is drawn twice has its people drawn twice.
+    """
+    rng = np.random.default_rng(SEED)
+    drawn = np.empty((len(seeds), len(seeds), RESAMPLES))  # of seed, in slot
+    for s, (right, images) in enumerate(seeds):
+        shares = np.full(len(right), 1 / len(right))
+        for slot in range(len(seeds)):
+            weights = rng.multinomial(len(right), shares, RESAMPLES)
+            drawn[s, slot] = (weights @ right) / (weights @ images)
+    which = rng.integers(len(seeds), size=(RESAMPLES, len(seeds)))
+    slots = np.arange(len(seeds))
+    means = [drawn[which[r], slots, r].mean() for r in range(RESAMPLES)]
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    value = np.mean([right.sum() / images.sum() for right, images in seeds])
+    return Estimate(float(value), float(low), float(high))
+
+
+def table(runs: Sequence[Run]) -> Table:
+    """By setting and method: accuracy, and how much above the baseline; in percent."""
+    cells: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        cells[run.setting, run.method].append(run)
+    order = {method: i for i, method in enumerate(METHODS)}
+    rows = []
+    for setting, method in sorted(cells, key=lambda c: (c[0], order.get(c[1], len(order)), c[1])):
+        mine, baseline = cells[setting, method], cells.get((setting, BASELINE), [])
+        above = difference(mine, baseline) if method != BASELINE else None
+        rows.append(
+            (
+                f"{setting}: {METHODS.get(method, method)}",
+                _text(mean(mine)),
+                "" if above is None else _text(above, "+"),
+                str(len(mine)),
+                str(sum(int(run.images.sum()) for run in mine)),
+            )
+        )
+    header = ("", "accuracy", "above the baseline", "seeds", "images tested")
+    return Table(CAPTION, header, tuple(rows))
+
+
+def _text(estimate: Estimate, sign: str = "") -> str:
+    value, low, high = (100 * x for x in estimate)
+    return f"{value:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
+
+
+def by_person(right: Any, subjects: np.ndarray) -> dict[str, tuple[int, int]]:
+    """Of each person, sorted: images named rightly, and all."""
+    return {
+        who: (int(np.sum(right[subjects == who])), int(np.sum(subjects == who)))
+        for who in sorted(set(subjects.tolist()))
+    }

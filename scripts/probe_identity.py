@@ -1,0 +1,52 @@
+"""How well people and expressions can be told from inputs, generated faces and features.
+
+    python scripts/probe_identity.py --workdir=runs/demo --data=synthetic_faces/72_400_seed1
+
+The data set, of which only people unseen by the runs are used, must say who is in each image. Each
+representation has its own probe, trained on others than the gallery (`ifgan_jax.probe`). Writes
+probe.json into the workdir, and its report anew.
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags
+
+from scripts import command_line
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of an IF-GAN run that was trained.")
+BASELINE = flags.DEFINE_string(
+    "baseline", None, "Folder of a baseline; <workdir>/baseline if that is there."
+)
+DATA = flags.DEFINE_string("data", None, "Prepared data set, such as synthetic_faces/72_400_seed1.")
+DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where prepared data sets lie.")
+GALLERY = flags.DEFINE_integer("gallery", 100, "People among whom one is looked for.", 2)
+
+
+def main() -> None:
+    from ifgan_jax import leak, leak_report, report
+    from ifgan_jax.predict import Trained
+    from ifgan_jax.tables import markdown
+    from ifgan_jax.workdir import write_json
+
+    workdir = Path(WORKDIR.value)
+    run = Trained.load(workdir)
+    if run.config.method != "ifgan":
+        raise ValueError(f"{workdir} is a baseline's folder: give it as --baseline")
+    folder = Path(BASELINE.value) if BASELINE.value else workdir / "baseline"
+    baseline = Trained.load(folder) if BASELINE.value or folder.exists() else None
+    runs = [run] if baseline is None else [run, baseline]
+    found = leak.unseen(runs, DATA.value, DATA_DIR.value, GALLERY.value)
+    leaks = {}
+    for name, features in leak.representations(run, baseline, found).items():
+        leaks[name] = leak.measure(features, found)
+    content = leak.as_json(leaks, found, DATA.value)
+    write_json(workdir / "probe.json", content)
+    report.write_report(workdir)
+    print(markdown(leak_report.table(json.loads(json.dumps(content)))))
+    print(f"\nwritten: {workdir / 'probe.json'}, {workdir / 'report.html'}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["workdir", "data"])
+    command_line.run(main)

@@ -1,0 +1,112 @@
+"""Every run of the study that is not done yet, and its test on people it has never seen.
+
+    python scripts/study.py --config=configs/study.py:development --output=docs/study/development
+
+Runs lie in runs/study; what is to be kept of each is one small JSON file in --output. The same
+command again goes on. `--methods` and `--settings` run some of a part. The table of the results:
+`scripts/report.py --study=…`.
+"""
+
+import itertools
+import logging
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from configs import study
+from scripts import command_line
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A part of configs/study.py.", lock_config=True
+)
+OUTPUT = flags.DEFINE_string("output", None, "Folder of the results that are kept.")
+RUNS = flags.DEFINE_string("runs", "runs/study", "Folder of the runs themselves.")
+METHODS = flags.DEFINE_list("methods", [], "Of the part's methods; none: all.")
+SETTINGS = flags.DEFINE_list("settings", [], "Of the part's settings; none: all.")
+SHARD = flags.DEFINE_string("shard", "0/1", "i/n: of every n runs the i-th, from 0.")
+LOGGER = logging.getLogger("ifgan_jax")
+
+
+class Job(NamedTuple):
+    """One run, by name."""
+
+    setting: str
+    method: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.setting}-{self.method}-seed{self.seed}"
+
+
+def jobs(part: ConfigDict) -> list[Job]:
+    """All of a part, seed by seed: half a study has whole comparisons."""
+    return [
+        Job(setting, method, seed)
+        for seed, setting, method in itertools.product(part.seeds, part.settings, part.methods)
+    ]
+
+
+def run(part: ConfigDict, job: Job, output: Path) -> bool:
+    """Train and test one; False after SIGTERM."""
+    from ifgan_jax.data.faces import load_prepared
+    from ifgan_jax.predict import Trained
+    from ifgan_jax.study import by_person
+    from ifgan_jax.train import train
+    from ifgan_jax.workdir import flatten, write_json
+
+    config, workdir = study.run_config(part, *job), Path(RUNS.value) / output.name / job.name
+    data, started = study.tested_on(part, job.setting, job.seed), time.monotonic()
+    metrics = train(config, workdir)
+    if metrics is None:
+        return False
+    faces = load_prepared(config.data.data_dir, data).splits["faces"]
+    faces = faces.select(faces.labels < config.data.num_classes)
+    right = Trained.load(workdir).predict(faces).probabilities.argmax(-1) == faces.labels
+    kept = ("validation_accuracy", "selected_step", "transfer_accuracy", "identity_variance")
+    content = {
+        **job._asdict(),
+        "data": data,
+        "people": by_person(right, faces.subjects),
+        **{key: metrics[key] for key in kept if key in metrics},
+        "seconds": time.monotonic() - started,
+        "config": flatten(config),
+        "versions": metrics["versions"],
+    }
+    write_json(output / f"{job.name}.json", content)
+    print(f"{job.name}: {right.mean():.4f}", flush=True)
+    return True
+
+
+def main() -> None:
+    part, output = CONFIG.value, Path(OUTPUT.value)
+    output.mkdir(parents=True, exist_ok=True)
+    for flag, given, known in (
+        ("methods", METHODS.value, part.methods),
+        ("settings", SETTINGS.value, part.settings),
+    ):
+        if unknown := set(given) - set(known):
+            raise ValueError(f"--{flag}: {', '.join(sorted(unknown))}: not in this part")
+    wanted = [
+        job
+        for job in jobs(part)
+        if job.method in (METHODS.value or part.methods)
+        and job.setting in (SETTINGS.value or part.settings)
+    ]
+    planned = command_line.shard(wanted, SHARD.value)
+    left = [job for job in planned if not (output / f"{job.name}.json").exists()]
+    print(f"{len(planned)} runs, {len(left)} of them to do", flush=True)
+    for number, job in enumerate(left, 1):
+        LOGGER.info("%d of %d: %s", number, len(left), job.name)
+        if not run(part, job, output):
+            return
+        jax.clear_caches()
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "output"])
+    command_line.run(main)

@@ -1,0 +1,127 @@
+"""The study: what is run, and the statistic against closed forms and by brute force."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs import study as config
+from ifgan_jax import study
+from ifgan_jax.data.faces import population
+from ifgan_jax.study import Run, by_person, collect, difference, mean, table
+from ifgan_jax.tables import markdown
+from scripts import study as script
+
+
+def run(method: str, seed: int, right: np.ndarray, images: int = 12, setting: str = "hard") -> Run:
+    people = tuple(f"s{i}" for i in range(len(right)))
+    return Run(setting, method, seed, right, np.full(len(right), images), ("faces", *people))
+
+
+def test_of_one_seed_the_interval_is_the_means():
+    """With one seed only people are drawn: mean ± 1.96 σ/√n."""
+    right = np.random.default_rng(0).integers(4, 13, 300)
+    found = mean([run("ifgan", 0, right)])
+    half = 1.96 * right.std() / 12 / np.sqrt(300)
+    assert found.value == pytest.approx(right.mean() / 12)
+    assert found.low == pytest.approx(found.value - half, abs=0.05 * half)
+    assert found.high == pytest.approx(found.value + half, abs=0.05 * half)
+
+
+def test_of_many_seeds_alike_within_the_interval_is_that_of_the_seeds():
+    """Nobody differs within a seed: the bootstrap of 30 means."""
+    levels = np.random.default_rng(0).integers(4, 13, 30)
+    found = mean([run("ifgan", i, np.full(40, level)) for i, level in enumerate(levels)])
+    half = 1.96 * levels.std() / 12 / np.sqrt(30)
+    assert found.low == pytest.approx(found.value - half, abs=0.06 * half)
+    assert found.high == pytest.approx(found.value + half, abs=0.06 * half)
+
+
+def test_both_sources_add_up():
+    """Variance of the seeds' means, and of people within each."""
+    rng = np.random.default_rng(1)
+    runs = [
+        run("ifgan", s, np.clip(rng.normal(7 + rng.normal(), 2, 100), 0, 12)) for s in range(20)
+    ]
+    found = mean(runs)
+    means = np.array([r.right.mean() / 12 for r in runs])
+    within = np.mean([r.right.var() / 144 / 100 for r in runs])
+    half = 1.96 * np.sqrt((means.var() + within) / 20)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.06)
+
+
+def test_pairing_takes_out_what_people_share():
+    rng = np.random.default_rng(2)
+    easy = rng.integers(2, 11, 200)
+    first, second = (
+        [run(name, s, np.clip(easy + plus + rng.integers(0, 2, 200), 0, 12)) for s in (0, 1)]
+        for name, plus in (("ifgan", 1), ("resnet101", 0))
+    )
+    paired = difference(first, second)
+    assert paired.value == pytest.approx(mean(first).value - mean(second).value)
+    assert paired.high - paired.low < 0.5 * (mean(first).high - mean(first).low)
+    assert difference(first, first) == (0, 0, 0)
+    assert difference(first, []) is None
+
+
+def test_other_people_are_not_compared():
+    first = [run("ifgan", 0, np.array([3, 4]))]
+    other = [first[0]._replace(method="resnet101", tested_on=("faces", "s0", "s7"))]
+    with pytest.raises(ValueError, match="ifgan and resnet101 were not tested on the same images"):
+        difference(first, other)
+
+
+def test_results_by_way_of_files(tmp_path: Path):
+    right = np.array([True, False, True, True])
+    people = by_person(right, np.array(["b", "b", "a", "b"]))
+    assert people == {"a": (1, 1), "b": (2, 3)}
+    for seed in (1, 0):
+        content = {"setting": "hard", "method": "ifgan", "seed": seed, "data": "faces"}
+        (tmp_path / f"{seed}.json").write_text(json.dumps(content | {"people": people}))
+    runs = collect(tmp_path)
+    assert [r.seed for r in runs] == [0, 1]
+    assert runs[0].accuracy == 0.75
+    text = markdown(table(runs))
+    assert "| hard: IF-GAN | 75.0 (" in text
+    (tmp_path / "2.json").write_text('{"setting": "hard"}')
+    with pytest.raises(ValueError, match=r"2\.json is no result of scripts/study\.py"):
+        collect(tmp_path)
+
+
+def test_nobody_is_trained_on_and_tested():
+    """Renderer seeds of training and test do not meet, nor those of two parts of the study."""
+    used: dict[str, set[str]] = {}
+    for name in config.PARTS:
+        part = config.get_config(name)
+        tested = {
+            population(config.tested_on(part, job.setting, job.seed)) for job in script.jobs(part)
+        }
+        trained = {population(config.run_config(part, *job).data.name) for job in script.jobs(part)}
+        assert not tested & trained
+        used[name] = tested | trained
+    development = used.pop("development")
+    assert all(int(who.rpartition(" ")[2]) < 100 for who in development)
+    for people in used.values():
+        assert all(int(who.rpartition(" ")[2]) >= 100 for who in people)
+
+
+def test_methods_of_a_setting_have_one_budget():
+    part = config.get_config("development")
+    for setting in config.SETTINGS:
+        folds = config.SETTINGS[setting]["folds"]
+        people = int(config.SETTINGS[setting]["people"].split("_")[1])
+        budgets = set()
+        for method in config.METHODS:
+            made = config.run_config(part, setting, method, 0)
+            assert made.epochs == made.checkpoint_every_epochs
+            images = people * (folds - 2) // folds * 12
+            budgets.add((images // made.batch_size * made.epochs, made.batch_size))
+        assert budgets == {(960, 32)}
+
+
+def test_a_study_has_whole_comparisons_first():
+    jobs = script.jobs(config.get_config("development"))
+    assert len(jobs) == len(set(jobs)) == len({job.name for job in jobs})
+    assert {job.seed for job in jobs[: len(jobs) // 2]} == {0}
+    assert study.BASELINE in {job.method for job in jobs[: len(config.METHODS)]}
