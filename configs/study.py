@@ -13,7 +13,7 @@ those of `test_people` + s. All methods of a setting see equally many images, in
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -55,6 +55,26 @@ def get_config(part: str) -> ConfigDict:
     if part not in PARTS:
         raise ValueError(f"part {part!r} is unknown: choose one of {', '.join(PARTS)}")
     return ConfigDict(PARTS[part]).lock()
+
+
+class Job(NamedTuple):
+    """One run, by name."""
+
+    setting: str
+    method: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.setting}-{self.method}-seed{self.seed}"
+
+
+def jobs(part: ConfigDict) -> list[Job]:
+    """All of a part, seed by seed: half a study has whole comparisons."""
+    return [
+        Job(setting, method, seed)
+        for seed, setting, method in itertools.product(part.seeds, part.settings, part.methods)
+    ]
 
 
 def run_config(part: ConfigDict, setting: str, method: str, seed: int) -> ConfigDict:

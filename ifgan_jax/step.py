@@ -235,13 +235,20 @@ def eval_step(
         generated = source
     else:
         generated = networks.generator.apply(variables(state.generator), source, train=False)
-    return Prediction(source, generated, *classify(state, source, generated, networks=networks))
+    return Prediction(source, generated, *_recognize(state, source, generated, networks))
 
 
 def classify(
     state: GanState, source: Image, face: Image, *, networks: Networks
+) -> Float[Array, "b n"]:
+    """E's probabilities for pairs given by hand, running statistics."""
+    return _recognize(state, source, face, networks)[0]
+
+
+def _recognize(
+    state: GanState, source: Image, face: Image, networks: Networks
 ) -> tuple[Float[Array, "b n"], Features]:
-    """E's probabilities and features for pairs given by hand, running statistics."""
+    """E's probabilities, and the pooled features that they come of."""
     pairs = networks.classifier.select(source, face)
     output: Any = networks.classifier.apply(variables(state.classifier), pairs, train=False)
     logits, features = output

@@ -7,11 +7,9 @@ command again goes on. `--methods` and `--settings` run some of a part. The tabl
 `scripts/report.py --study=…`.
 """
 
-import itertools
 import logging
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 from absl import flags
@@ -31,27 +29,7 @@ SHARD = flags.DEFINE_string("shard", "0/1", "i/n: of every n runs the i-th, from
 LOGGER = logging.getLogger("ifgan_jax")
 
 
-class Job(NamedTuple):
-    """One run, by name."""
-
-    setting: str
-    method: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.setting}-{self.method}-seed{self.seed}"
-
-
-def jobs(part: ConfigDict) -> list[Job]:
-    """All of a part, seed by seed: half a study has whole comparisons."""
-    return [
-        Job(setting, method, seed)
-        for seed, setting, method in itertools.product(part.seeds, part.settings, part.methods)
-    ]
-
-
-def run(part: ConfigDict, job: Job, output: Path) -> bool:
+def run(part: ConfigDict, job: study.Job, output: Path) -> bool:
     """Train and test one; False after SIGTERM."""
     from ifgan_jax.data.faces import load_prepared
     from ifgan_jax.predict import Trained
@@ -93,7 +71,7 @@ def main() -> None:
             raise ValueError(f"--{flag}: {', '.join(sorted(unknown))}: not in this part")
     wanted = [
         job
-        for job in jobs(part)
+        for job in study.jobs(part)
         if job.method in (METHODS.value or part.methods)
         and job.setting in (SETTINGS.value or part.settings)
     ]

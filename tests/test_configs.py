@@ -18,9 +18,8 @@ from ifgan_jax.workdir import config_hash, flatten
 from tests import tiny_config
 
 ROOT = Path(__file__).parent.parent
-CONFIGS = sorted(
-    p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in ("__init__", "overlays")
-)
+NO_RUNS = ("__init__", "overlays", "study")  # study.py's runs: tests/test_study.py
+CONFIGS = sorted(p.stem for p in (ROOT / "configs").glob("*.py") if p.stem not in NO_RUNS)
 
 
 def configs() -> dict[str, ConfigDict]:

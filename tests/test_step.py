@@ -208,7 +208,7 @@ def test_eval_step_uses_running_statistics_and_no_neighbour():
     )
     np.testing.assert_allclose(
         together.probabilities,
-        classify(state, together.source, together.generated, networks=nets)[0],
+        classify(state, together.source, together.generated, networks=nets),
         rtol=1e-5,
     )
 

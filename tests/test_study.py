@@ -11,7 +11,6 @@ from ifgan_jax import study
 from ifgan_jax.data.faces import population
 from ifgan_jax.study import Run, by_person, collect, difference, mean, table
 from ifgan_jax.tables import markdown
-from scripts import study as script
 
 
 def run(method: str, seed: int, right: np.ndarray, images: int = 12, setting: str = "hard") -> Run:
@@ -95,9 +94,9 @@ def test_nobody_is_trained_on_and_tested():
     for name in config.PARTS:
         part = config.get_config(name)
         tested = {
-            population(config.tested_on(part, job.setting, job.seed)) for job in script.jobs(part)
+            population(config.tested_on(part, job.setting, job.seed)) for job in config.jobs(part)
         }
-        trained = {population(config.run_config(part, *job).data.name) for job in script.jobs(part)}
+        trained = {population(config.run_config(part, *job).data.name) for job in config.jobs(part)}
         assert not tested & trained
         used[name] = tested | trained
     development = used.pop("development")
@@ -121,7 +120,7 @@ def test_methods_of_a_setting_have_one_budget():
 
 
 def test_a_study_has_whole_comparisons_first():
-    jobs = script.jobs(config.get_config("development"))
+    jobs = config.jobs(config.get_config("development"))
     assert len(jobs) == len(set(jobs)) == len({job.name for job in jobs})
     assert {job.seed for job in jobs[: len(jobs) // 2]} == {0}
     assert study.BASELINE in {job.method for job in jobs[: len(config.METHODS)]}
