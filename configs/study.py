@@ -1,11 +1,9 @@
 """The study on rendered faces: what is compared, on whom, and how often.
 
     python scripts/study.py --config=configs/study.py:development --output=docs/study/development
-    python scripts/study.py --config=configs/study.py:final --output=docs/study/final
 
-Everything is tried on the people of renderer seeds below 100. The final comparison is run once, on
-people of seeds from 100 on, whom nobody has rendered before; its part of this file is older in the
-history than its first result.
+Everything is tried on the people of renderer seeds below 100. The final comparison, not yet a part
+of this file, is to be run once, on people of seeds from 100 on, whom nobody has rendered before.
 
 A run of seed s trains and validates on people of renderer seed `train_people` + s and is tested on
 those of `test_people` + s. All methods of a setting see equally many images, in equal batches.

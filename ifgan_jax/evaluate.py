@@ -1,7 +1,6 @@
 """A run's checkpoints on its test part: metrics.json, predictions.csv, pictures, report.html.
 
-Every figure is a sum over images divided once, so batch size
-changes nothing but rounding.
+Every figure is a sum over images divided once, so batch size changes nothing but rounding.
 """
 
 import csv

@@ -129,23 +129,15 @@ def _learned(images: Float32[np.ndarray, "n h w c"], found: Unseen) -> Float32[n
 
 def measure(features: Float32[np.ndarray, "n d"], found: Unseen) -> Leak:
     """A representation's probes."""
-    subjects = np.unique(found.faces.subjects, return_inverse=True)[1]
+    everything = Images(
+        features, found.faces.labels, np.unique(found.faces.subjects, return_inverse=True)[1]
+    )
+    masks = [found.groups == number for number in range(len(Groups._fields))]
+    reduced = principal_components(Groups(*(Images(*(x[m] for x in everything)) for m in masks)))
 
-    def groups(labels: Int[np.ndarray, " n"]) -> Groups:
-        masks = (found.groups == number for number in range(len(Groups._fields)))
-        return Groups(*(Images(features[m], labels[m], subjects[m]) for m in masks))
-
-    reduced = principal_components(groups(found.faces.labels))
-
-    def of(labels: Int[np.ndarray, " n"]) -> Measure:
-        return probe_labels(
-            Groups(
-                *(
-                    images._replace(labels=part.labels)
-                    for images, part in zip(reduced, groups(labels), strict=True)
-                )
-            )
-        )
+    def of(values: Int[np.ndarray, " n"]) -> Measure:
+        parts = zip(reduced, masks, strict=True)
+        return probe_labels(Groups(*(images._replace(labels=values[m]) for images, m in parts)))
 
     return Leak(
         probe_identity(reduced),

@@ -3,13 +3,13 @@
 No jax, TensorFlow, config or file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from ifgan_jax.tables import Table
-from ifgan_jax.visualize import BLUE, SMALL, TEXT, VERMILLION, WIDTH
+from ifgan_jax.visualize import BLUE, SMALL, VERMILLION, WIDTH
 
 COLUMNS = {
     "rank_1": "person found first",
@@ -45,7 +45,7 @@ def table(found: Mapping[str, Any]) -> Table:
     return Table(caption, ("", *(COLUMNS[key] for key in columns)), tuple(lines))
 
 
-def _percent(measure: list[float]) -> str:
+def _percent(measure: Sequence[float]) -> str:
     value, low, high, _ = (100 * x for x in measure)
     return f"{value:.1f} ({low:.1f}–{high:.1f})"
 
@@ -67,6 +67,5 @@ def figure(found: Mapping[str, Any]) -> Figure:
         axis.grid(axis="x", alpha=0.3, linewidth=0.5)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(rows)), [name.replace(": ", ":\n") for name in rows])
-    axes[0].tick_params(axis="y", labelsize=min(SMALL, TEXT))
     axes[0].invert_yaxis()
     return made

@@ -36,6 +36,17 @@ class HostPrediction(NamedTuple):
     features: Float[np.ndarray, "n d"]
 
 
+def open_run(workdir: Path) -> tuple[ConfigDict, build.Compiled]:
+    """The config of a run that was trained, and its functions over the devices that it names.
+
+    Raises FileNotFoundError for a folder without a run, ValueError naming a key that cannot be.
+    """
+    config = read_config(workdir)
+    mesh = sharding.make_mesh(jax.devices(), config.devices)
+    build.check_evaluation(config, mesh.size)
+    return config, build.compile_steps(config, build.build(config, steps_per_epoch=1), mesh)
+
+
 class Restored(NamedTuple):
     """The checkpoint that validation selected, the last one, and the last one's metadata.
 
@@ -82,11 +93,8 @@ class Trained:
 
     @classmethod
     def load(cls, workdir: Path) -> "Trained":
-        """Raises FileNotFoundError for a folder without a run, and what `restore` raises."""
-        config = read_config(workdir)
-        mesh = sharding.make_mesh(jax.devices(), config.devices)
-        build.check_evaluation(config, mesh.size)
-        compiled = build.compile_steps(config, build.build(config, steps_per_epoch=1), mesh)
+        """Raises what `open_run` and `restore` raise."""
+        config, compiled = open_run(workdir)
         return cls(workdir, config, compiled, restore(workdir, config, compiled).selected)
 
     def predict(self, faces: Faces) -> HostPrediction:

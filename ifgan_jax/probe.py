@@ -15,11 +15,12 @@ from jaxtyping import Float, Float64, Int, Num
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from ifgan_jax import bootstrap
+
 COMPONENTS = 256  # principal components kept at most
 SHRINKAGES = (0.001, 0.01, 0.1, 0.5, 0.9)  # of the covariance within a class, to choose from
 DIMENSIONS = (8, 32, 128)  # of the space in which people are compared, to choose from
 RESAMPLES = 1000
-LEVEL = 0.95  # of the intervals
 SEED = 0  # of the resampling
 
 
@@ -62,7 +63,11 @@ class Identity(NamedTuple):
 
 
 def principal_components(groups: Groups) -> Groups:
-    """Those of the training people's images, COMPONENTS at most: what the probes then work on."""
+    """Those of the training people's images, COMPONENTS at most: what the probes then work on.
+
+    Raises ValueError as `check`.
+    """
+    check(groups)
     fitted = groups.train.features.astype(np.float64)
     mean, scale = fitted.mean(0), fitted.std(0).max()  # one scale: pixels keep their proportions
     if not scale:
@@ -113,8 +118,7 @@ def probe_labels(groups: Groups) -> Measure:
         return (predicted == images.labels).astype(float)
 
     shrinkage = max(SHRINKAGES, key=lambda s: float(right(validation, s).mean()))
-    values, counts = np.unique(train.labels, return_counts=True)
-    chance = float(np.mean(gallery.labels == values[counts.argmax()]))
+    chance = float(np.mean(gallery.labels == _most_frequent(train.labels)))
     return _over_people(right(gallery, shrinkage), gallery.subjects, chance)
 
 
@@ -156,9 +160,14 @@ def _classify(
 ) -> Int[np.ndarray, " m"]:
     """The class of each row by the linear discriminant; the most frequent where nothing varies."""
     if not fitted.shape[1]:
-        values, counts = np.unique(classes, return_counts=True)
-        return np.full(len(features), values[counts.argmax()])
+        return np.full(len(features), _most_frequent(classes))
     return _discriminant(fitted, classes, shrinkage).predict(features)
+
+
+def _most_frequent(classes: Int[np.ndarray, " n"]) -> int:
+    """The smallest of equals."""
+    values, counts = np.unique(classes, return_counts=True)
+    return int(values[counts.argmax()])
 
 
 class Trial(NamedTuple):
@@ -259,10 +268,6 @@ def _over_people(
 def _interval(
     statistic: Callable[[Float64[np.ndarray, " p"]], float], num_people: int
 ) -> tuple[float, float]:
-    """Percentile bootstrap: people are drawn with replacement; how often each was is the weight."""
-    rng = np.random.default_rng(SEED)
-    shares = np.full(num_people, 1 / num_people)
-    drawn = rng.multinomial(num_people, shares, RESAMPLES).astype(float)
-    values = [statistic(weights) for weights in drawn]
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    """Of a statistic of how often each person counts."""
+    drawn = bootstrap.weights(np.random.default_rng(SEED), num_people, RESAMPLES)
+    return bootstrap.interval([statistic(weights) for weights in drawn.astype(float)])

@@ -33,19 +33,23 @@ def learned_features(
 
     images, others: in [-1, 1]; flipped from left to right half of the time while it learns.
     """
-    people, expressions = (np.unique(x, return_inverse=True) for x in (subjects, labels))
-    sizes = len(people[0]), len(expressions[0])
+    people, person = np.unique(subjects, return_inverse=True)
+    expressions, expression = np.unique(labels, return_inverse=True)
     network = RESNETS[DEPTH](
-        width=WIDTH, num_classes=sum(sizes), inputs="source", remat="none", dtype=jnp.float32
+        width=WIDTH,
+        num_classes=len(people) + len(expressions),
+        inputs="source",
+        remat="none",
+        dtype=jnp.float32,
     )
-    steps = max(1, len(images) // BATCH) * EPOCHS
+    batch = min(BATCH, len(images))
+    steps = len(images) // batch * EPOCHS
     optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, steps))
-    learn = jax.jit(partial(_learn, network, optimizer, sizes[0]), donate_argnums=(0, 1))
+    learn = jax.jit(partial(_learn, network, optimizer, len(people)), donate_argnums=(0, 1))
     variables = jax.jit(partial(network.init, train=False))(jax.random.key(seed), images[:1])
     opt_state = optimizer.init(variables["params"])
     rng = np.random.default_rng(seed)
-    targets = people[1].astype(np.int32), expressions[1].astype(np.int32)
-    batch = min(BATCH, len(images))
+    targets = [x.astype(np.int32) for x in (person, expression)]
     for _ in range(EPOCHS):
         order = rng.permutation(len(images))
         for start in range(0, len(images) - batch + 1, batch):

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from ifgan_jax import bootstrap, tables
 from ifgan_jax.published import METHODS
 from ifgan_jax.tables import Table
 
 RESAMPLES = 10_000
-LEVEL = 0.95  # of the intervals
 SEED = 0  # of the resampling
 BASELINE = "resnet101"
 CAPTION = "Accuracy on unseen people in percent, with 95 % intervals over people and seeds"
@@ -100,16 +100,14 @@ def _estimate(
     rng = np.random.default_rng(SEED)
     drawn = np.empty((len(seeds), len(seeds), RESAMPLES))  # of seed, in slot
     for s, (right, images) in enumerate(seeds):
-        shares = np.full(len(right), 1 / len(right))
         for slot in range(len(seeds)):
-            weights = rng.multinomial(len(right), shares, RESAMPLES)
+            weights = bootstrap.weights(rng, len(right), RESAMPLES)
             drawn[s, slot] = (weights @ right) / (weights @ images)
     which = rng.integers(len(seeds), size=(RESAMPLES, len(seeds)))
     slots = np.arange(len(seeds))
     means = [drawn[which[r], slots, r].mean() for r in range(RESAMPLES)]
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     value = np.mean([right.sum() / images.sum() for right, images in seeds])
-    return Estimate(float(value), float(low), float(high))
+    return Estimate(float(value), *bootstrap.interval(means))
 
 
 def table(runs: Sequence[Run]) -> Table:
@@ -133,6 +131,20 @@ def table(runs: Sequence[Run]) -> Table:
         )
     header = ("", "accuracy", "above the baseline", "seeds", "images tested")
     return Table(CAPTION, header, tuple(rows))
+
+
+def write_table(folder: Path, output: Path) -> Table:
+    """The table of a folder's results, which it returns, as study.md, .tex and .csv in `output`.
+
+    Raises what `collect` raises, and ValueError for a folder without results.
+    """
+    runs = collect(folder)
+    if not runs:
+        raise ValueError(f"{folder} holds no result of scripts/study.py")
+    output.mkdir(parents=True, exist_ok=True)
+    made = table(runs)
+    tables.write(made, output, "study")
+    return made
 
 
 def _text(estimate: Estimate, sign: str = "") -> str:

@@ -3,6 +3,7 @@
 import csv
 import html
 import io
+from pathlib import Path
 from typing import NamedTuple
 
 from ifgan_jax import page
@@ -63,3 +64,9 @@ def html_table(table: Table) -> str:
     header = [html.escape(cell) for cell in table.header]
     body = page.table(header, rows, header[1:])
     return f'<h3>{html.escape(table.caption)}</h3>\n<div class="wide">{body}</div>'
+
+
+def write(table: Table, folder: Path, name: str) -> None:
+    """<name>.md, .tex and .csv in a folder."""
+    for suffix, text in (("md", markdown), ("tex", latex), ("csv", comma_separated)):
+        (folder / f"{name}.{suffix}").write_text(text(table) + "\n", encoding="utf-8")

@@ -7,7 +7,6 @@ representation has its own probe, trained on others than the gallery (`ifgan_jax
 probe.json into the workdir, and its report anew.
 """
 
-import json
 from pathlib import Path
 
 from absl import flags
@@ -43,7 +42,7 @@ def main() -> None:
     content = leak.as_json(leaks, found, DATA.value)
     write_json(workdir / "probe.json", content)
     report.write_report(workdir)
-    print(markdown(leak_report.table(json.loads(json.dumps(content)))))
+    print(markdown(leak_report.table(content)))
     print(f"\nwritten: {workdir / 'probe.json'}, {workdir / 'report.html'}")
 
 

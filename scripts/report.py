@@ -1,4 +1,4 @@
-"""Tables 1 and 2, Figures 5 and 6 from all results there are; see `ifgan_jax.report.write_tables`.
+"""Tables 1 and 2, Figures 5 and 6 from all results there are; see `ifgan_jax.paper_tables`.
 
     python scripts/report.py --results=runs/tables/results --output=runs/tables
 
@@ -7,7 +7,7 @@ Several folders of results, of several machines, are given with commas. A cell n
 
     python scripts/report.py --study=docs/study/development --output=runs/study
 
-is the table of the study on rendered faces (`write_study`).
+is the table of the study on rendered faces (`ifgan_jax.study`).
 """
 
 from pathlib import Path
@@ -22,14 +22,15 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder of tables and figures; made
 
 
 def main() -> None:
-    from ifgan_jax.report import write_study, write_tables
+    from ifgan_jax.paper_tables import write_tables
+    from ifgan_jax.study import write_table
     from ifgan_jax.tables import markdown
 
     output = Path(OUTPUT.value)
     if (RESULTS.value is None) == (STUDY.value is None):
         raise ValueError("--results or --study: give one of them")
     if STUDY.value:
-        print(markdown(write_study(Path(STUDY.value), output)))
+        print(markdown(write_table(Path(STUDY.value), output)))
         return
     tables = write_tables([Path(folder) for folder in RESULTS.value], output)
     print("\n\n".join(map(markdown, tables)))

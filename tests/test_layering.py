@@ -14,7 +14,15 @@ PACKAGE = ROOT / "ifgan_jax"
 
 # Each module may import those on the lines above it; modules of one line do not see each other.
 LAYERS = [
-    ["arrays", "published", "sharding", "data.protocol", "data.processes", "data.host_tensorflow"],
+    [
+        "arrays",
+        "bootstrap",
+        "published",
+        "sharding",
+        "data.protocol",
+        "data.processes",
+        "data.host_tensorflow",
+    ],
     ["hosts"],
     [
         "data.synthetic",
@@ -25,14 +33,13 @@ LAYERS = [
         "losses",
         "island",
         "metrics",
-        "probe",
         "augment",
         "checkpoint",
         "workdir",
         "visualize",
     ],
     ["models.convolution", "objective", "optimizers", "results", "tables", "data.synthetic_faces"],
-    ["models.layers", "leak_report", "study"],
+    ["models.layers", "leak_report", "probe", "study"],
     [
         "models.attention",
         "models.discriminator",
@@ -40,7 +47,7 @@ LAYERS = [
         "report",
         "data.align",
     ],
-    ["models.generator", "models.pretrained", "data.qa", "probe_network"],
+    ["models.generator", "models.pretrained", "data.qa", "probe_network", "paper_tables"],
     ["data.builder"],
     ["data.faces"],
     ["state", "data.averages", "data.pipeline", "data.audit"],

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from ifgan_jax import results
+from ifgan_jax.paper_tables import write_tables
 from ifgan_jax.published import TABLE_1, TABLE_2
-from ifgan_jax.report import write_tables
 from ifgan_jax.tables import Table, comma_separated, html_table, latex, markdown
 from tests.test_report import Page
 from tests.test_results import config_of, keep

@@ -28,8 +28,9 @@ import tensorflow_datasets as tfds  # isort: skip
 SIZES = (72, 108, 256)  # pixels, for crops of 64, 96 and 224
 LEVELS = {2: (0.7, 1.0), 4: (0.3, 0.5, 0.7, 1.0)}  # intensities; 2: like BU-3DFE's frames 03 and 04
 NAME = re.compile(
-    r"(?P<size>\d+)(_(?P<subjects>\d+))?(_(?P<levels>\d)levels)?(_(?P<takes>\d+)takes)?"
-    rf"(_(?P<difficulty>{'|'.join(DIFFICULTIES)}))?(_seed(?P<seed>\d+))?"
+    rf"(?P<size>{'|'.join(map(str, SIZES))})(_(?P<subjects>[1-9]\d*))?"
+    rf"(_(?P<levels>{'|'.join(map(str, LEVELS))})levels)?(_(?P<takes>[1-9]\d*)takes)?"
+    rf"(_(?P<difficulty>{'|'.join(DIFFICULTIES)}))?(_seed(?P<seed>[1-9]\d*))?"
 )
 SPLIT = "faces"
 REMEDY = "delete the folder, it will be rendered again"
@@ -78,21 +79,16 @@ def named(name: str) -> SyntheticFacesConfig:
     """
     found = NAME.fullmatch(name)
     given = {k: v for k, v in found.groupdict().items() if v} if found else {}
-    size, levels = (int(given[k]) if k in given else 2 for k in ("size", "levels"))
-    unnamed = {"subjects": "100", "levels": "2", "takes": "1", "difficulty": "mild", "seed": "0"}
-    if (
-        not found
-        or size not in SIZES
-        or levels not in LEVELS
-        or any(value.startswith("0") or value == unnamed.get(k) for k, value in given.items())
-    ):
+    unnamed = {"subjects": "100", "levels": "2", "takes": "1", "difficulty": "mild"}
+    if not given or given.items() & unnamed.items():
         raise ValueError(
             f"synthetic_faces has no config {name!r}; a name is SIZE[_SUBJECTS][_4levels][_Ntakes]"
             f"[_DIFFICULTY][_seedN] with sizes {SIZES}, difficulties {', '.join(DIFFICULTIES)}, "
             "where 100 subjects, 1 take, mild and seed 0 go unnamed: 72, 72_200, 72_50_hard_seed7"
         )
     chosen: dict[str, Any] = {k: int(v) if v.isdecimal() else v for k, v in given.items()}
-    return SyntheticFacesConfig(name=name, **chosen | {"levels": LEVELS[levels]})
+    levels = LEVELS[chosen.pop("levels", 2)]
+    return SyntheticFacesConfig(name=name, levels=levels, **chosen)
 
 
 class SyntheticFaces(tfds.core.GeneratorBasedBuilder):
