@@ -3,8 +3,8 @@
     python scripts/study.py --config=configs/study.py:development --output=docs/study/development
 
 Runs lie in runs/study; what is to be kept of each is one small JSON file in --output. The same
-command again goes on. `--methods` and `--settings` run some of a part. The table of the results:
-`scripts/report.py --study=…`.
+command again goes on. `--methods`, `--settings` and `--seeds` run some of a part. The table of the
+results: `scripts/report.py --study=…`.
 """
 
 import logging
@@ -25,6 +25,7 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder of the results that are kep
 RUNS = flags.DEFINE_string("runs", "runs/study", "Folder of the runs themselves.")
 METHODS = flags.DEFINE_list("methods", [], "Of the part's methods; none: all.")
 SETTINGS = flags.DEFINE_list("settings", [], "Of the part's settings; none: all.")
+SEEDS = flags.DEFINE_list("seeds", [], "Of the part's seeds; none: all.")
 SHARD = flags.DEFINE_string("shard", "0/1", "i/n: of every n runs the i-th, from 0.")
 LOGGER = logging.getLogger("ifgan_jax")
 
@@ -66,6 +67,7 @@ def main() -> None:
     for flag, given, known in (
         ("methods", METHODS.value, part.methods),
         ("settings", SETTINGS.value, part.settings),
+        ("seeds", SEEDS.value, tuple(map(str, part.seeds))),
     ):
         if unknown := set(given) - set(known):
             raise ValueError(f"--{flag}: {', '.join(sorted(unknown))}: not in this part")
@@ -74,6 +76,7 @@ def main() -> None:
         for job in study.jobs(part)
         if job.method in (METHODS.value or part.methods)
         and job.setting in (SETTINGS.value or part.settings)
+        and str(job.seed) in (SEEDS.value or map(str, part.seeds))
     ]
     planned = command_line.shard(wanted, SHARD.value)
     left = [job for job in planned if not (output / f"{job.name}.json").exists()]

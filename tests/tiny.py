@@ -32,6 +32,7 @@ def networks(dtype: Any = jnp.float32, remat: str = "attention", **changes: Any)
         "attention": True,
         "attention_reduction": 8,
         "attention_block": 64 * 16,
+        "output_noise": 0.0,
         "remat": remat,
         "dtype": dtype,
     }

@@ -6,6 +6,7 @@ At 224 px, in and out of [-1, 1]:  1 → 32 → 64 → 128 → 256 → 512 → 2
 from functools import partial
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
@@ -49,7 +50,7 @@ class AttentionUNet(nn.Module):
     widths: features of each encoding stage; one 2×2 pooling between neighbours.
     convs_per_stage: convolutions a stage. attention: the three modules of Fig. 3, on or off.
     attention_reduction: C1 / C2 of Fig. 4. attention_block: scores of an image that are held at
-    once (memory only).
+    once (memory only). output_noise: standard deviation of `content_noise` on the face.
     remat: one of layers.REMAT (memory only).
     """
 
@@ -59,6 +60,7 @@ class AttentionUNet(nn.Module):
     attention: bool
     attention_reduction: int
     attention_block: int
+    output_noise: float
     remat: str
     dtype: DTypeLike
 
@@ -117,4 +119,22 @@ class AttentionUNet(nn.Module):
             x = run_block(decode, x, train=train, remat=self.remat)
             x = attend("decoder_attention", stage, x)
         output = Conv(self.channels, (1, 1), NO_PADDING, self.dtype, GAN_INIT, name="output")
-        return jnp.tanh(output(x).astype(source.dtype))
+        face = jnp.tanh(output(x).astype(source.dtype))
+        if not self.output_noise:
+            return face
+        return jnp.clip(face + self.output_noise * content_noise(source, face.shape[-1]), -1, 1)
+
+
+def content_noise(source: Image, channels: int) -> Image:
+    """Standard normal noise, drawn for each image from a key that its own pixels give.
+
+    So a face's noise does not depend on the batch it comes in, nor on a key that prediction or an
+    exported model would need; and it differs between any two images, so that nothing can learn it.
+    """
+
+    def draw(image: Float[Array, "h w c"]) -> Float[Array, "h w {channels}"]:
+        bits = jax.lax.bitcast_convert_type(image.astype(jnp.float32), jnp.uint32)
+        key = jax.random.fold_in(jax.random.key(0), bits.sum(dtype=jnp.uint32))
+        return jax.random.normal(key, (*image.shape[:2], channels), image.dtype)
+
+    return jax.vmap(draw)(source)

@@ -17,6 +17,7 @@ def unet(**changes) -> AttentionUNet:
         "attention": True,
         "attention_reduction": 8,
         "attention_block": 2**19,
+        "output_noise": 0.0,
         "remat": "attention",
         "dtype": jnp.float32,
     }

@@ -41,6 +41,7 @@ def make_networks(block: str, dtype: Any) -> Networks:
             attention=True,
             attention_reduction=8,
             attention_block=64 * 16,  # several groups of rows
+            output_noise=0.0,
             remat="attention",
             dtype=dtype,
         ),
