@@ -27,6 +27,7 @@ METHODS: dict[str, Mapping[str, Any]] = {
     "l1_weight100": {"loss.l1_weight": 100.0},
     "noise2": {"generator.output_noise": 2 / 127.5},  # grey levels of 255
     "noise4": {"generator.output_noise": 4 / 127.5},
+    "noise8": {"generator.output_noise": 8 / 127.5},
 }
 # Each is tuned alike: E's learning rate of the demo, 1e-3, times these.
 RATES = (0.3, 3, 5, 10)

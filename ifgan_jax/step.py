@@ -153,15 +153,17 @@ def gan_gradients(
     fake, pull_generator, generator_stats = jax.vjp(
         lambda params: generate(params, source), generator.params, has_aux=True
     )
+    observed = partial(networks.generator.observed, source)
+    seen, seen_target = observed(fake), observed(target)  # by D and E; eq. 3 compares without noise
     judge_real = _forward(networks.discriminator, discriminator.batch_stats)
     real_logits, pull_real, real_stats = jax.vjp(
-        lambda params: judge_real(params, source, target), discriminator.params, has_aux=True
+        lambda params: judge_real(params, source, seen_target), discriminator.params, has_aux=True
     )
     judge_fake = _forward(networks.discriminator, real_stats)
     fake_logits, pull_fake, discriminator_stats = jax.vjp(
         lambda params, face: judge_fake(params, source, face),
         discriminator.params,
-        fake,
+        seen,
         has_aux=True,
     )
 
@@ -170,12 +172,12 @@ def gan_gradients(
         params: Params, face: Image
     ) -> tuple[tuple[Float[Array, "2*b n"], Float[Array, "2*b d"]], Params]:
         select = networks.classifier.select
-        pairs = jnp.stack([select(source, target), select(source, face)], axis=1)
+        pairs = jnp.stack([select(source, seen_target), select(source, face)], axis=1)
         forward = _forward(networks.classifier, classifier.batch_stats)
         return forward(params, pairs.reshape(-1, *pairs.shape[2:]))
 
     (logits, features), pull_classifier, classifier_stats = jax.vjp(
-        on_both_pairs, classifier.params, fake, has_aux=True
+        on_both_pairs, classifier.params, seen, has_aux=True
     )
 
     # D descends its part of eq. 2.
@@ -230,11 +232,11 @@ def eval_step(
     The baseline, which has no G, "generates" the source face itself.
     """
     source = prepare(images, crop).astype(networks.classifier.head_dtype)
-    generated: Any
     if networks.generator is None or state.generator is None:
         generated = source
     else:
-        generated = networks.generator.apply(variables(state.generator), source, train=False)
+        face: Any = networks.generator.apply(variables(state.generator), source, train=False)
+        generated = networks.generator.observed(source, face)
     return Prediction(source, generated, *_recognize(state, source, generated, networks))
 
 

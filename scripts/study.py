@@ -63,7 +63,6 @@ def run(part: ConfigDict, job: study.Job, output: Path) -> bool:
 
 def main() -> None:
     part, output = CONFIG.value, Path(OUTPUT.value)
-    output.mkdir(parents=True, exist_ok=True)
     for flag, given, known in (
         ("methods", METHODS.value, part.methods),
         ("settings", SETTINGS.value, part.settings),
@@ -80,6 +79,7 @@ def main() -> None:
     ]
     planned = command_line.shard(wanted, SHARD.value)
     left = [job for job in planned if not (output / f"{job.name}.json").exists()]
+    output.mkdir(parents=True, exist_ok=True)
     print(f"{len(planned)} runs, {len(left)} of them to do", flush=True)
     for number, job in enumerate(left, 1):
         LOGGER.info("%d of %d: %s", number, len(left), job.name)

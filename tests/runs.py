@@ -23,9 +23,10 @@ def environment() -> dict[str, str]:
 
 
 def start(script: str, *flags: str) -> subprocess.Popen:
-    """A script under way; its two streams come together."""
+    """A script, or a module of the tests, under way; its two streams come together."""
+    which = ["-m", script] if script.startswith("tests.") else [f"scripts/{script}.py"]
     return subprocess.Popen(
-        [sys.executable, f"scripts/{script}.py", *flags],
+        [sys.executable, *which, *flags],
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,

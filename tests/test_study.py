@@ -11,9 +11,12 @@ from ifgan_jax import study
 from ifgan_jax.data.faces import population
 from ifgan_jax.study import Run, by_person, collect, difference, mean, table
 from ifgan_jax.tables import markdown
+from tests import runs
 
 
-def run(method: str, seed: int, right: np.ndarray, images: int = 12, setting: str = "hard") -> Run:
+def result(
+    method: str, seed: int, right: np.ndarray, images: int = 12, setting: str = "hard"
+) -> Run:
     people = tuple(f"s{i}" for i in range(len(right)))
     return Run(setting, method, seed, right, np.full(len(right), images), ("faces", *people))
 
@@ -21,7 +24,7 @@ def run(method: str, seed: int, right: np.ndarray, images: int = 12, setting: st
 def test_of_one_seed_the_interval_is_the_means():
     """With one seed only people are drawn: mean ± 1.96 σ/√n."""
     right = np.random.default_rng(0).integers(4, 13, 300)
-    found = mean([run("ifgan", 0, right)])
+    found = mean([result("ifgan", 0, right)])
     half = 1.96 * right.std() / 12 / np.sqrt(300)
     assert found.value == pytest.approx(right.mean() / 12)
     assert found.low == pytest.approx(found.value - half, abs=0.05 * half)
@@ -31,7 +34,7 @@ def test_of_one_seed_the_interval_is_the_means():
 def test_of_many_seeds_alike_within_the_interval_is_that_of_the_seeds():
     """Nobody differs within a seed: the bootstrap of 30 means."""
     levels = np.random.default_rng(0).integers(4, 13, 30)
-    found = mean([run("ifgan", i, np.full(40, level)) for i, level in enumerate(levels)])
+    found = mean([result("ifgan", i, np.full(40, level)) for i, level in enumerate(levels)])
     half = 1.96 * levels.std() / 12 / np.sqrt(30)
     assert found.low == pytest.approx(found.value - half, abs=0.06 * half)
     assert found.high == pytest.approx(found.value + half, abs=0.06 * half)
@@ -41,7 +44,7 @@ def test_both_sources_add_up():
     """Variance of the seeds' means, and of people within each."""
     rng = np.random.default_rng(1)
     runs = [
-        run("ifgan", s, np.clip(rng.normal(7 + rng.normal(), 2, 100), 0, 12)) for s in range(20)
+        result("ifgan", s, np.clip(rng.normal(7 + rng.normal(), 2, 100), 0, 12)) for s in range(20)
     ]
     found = mean(runs)
     means = np.array([r.right.mean() / 12 for r in runs])
@@ -54,7 +57,7 @@ def test_pairing_takes_out_what_people_share():
     rng = np.random.default_rng(2)
     easy = rng.integers(2, 11, 200)
     first, second = (
-        [run(name, s, np.clip(easy + plus + rng.integers(0, 2, 200), 0, 12)) for s in (0, 1)]
+        [result(name, s, np.clip(easy + plus + rng.integers(0, 2, 200), 0, 12)) for s in (0, 1)]
         for name, plus in (("ifgan", 1), ("resnet101", 0))
     )
     paired = difference(first, second)
@@ -65,7 +68,7 @@ def test_pairing_takes_out_what_people_share():
 
 
 def test_other_people_are_not_compared():
-    first = [run("ifgan", 0, np.array([3, 4]))]
+    first = [result("ifgan", 0, np.array([3, 4]))]
     other = [first[0]._replace(method="resnet101", tested_on=("faces", "s0", "s7"))]
     with pytest.raises(ValueError, match="ifgan and resnet101 were not tested on the same images"):
         difference(first, other)
@@ -86,6 +89,24 @@ def test_results_by_way_of_files(tmp_path: Path):
     (tmp_path / "2.json").write_text('{"setting": "hard"}')
     with pytest.raises(ValueError, match=r"2\.json is no result of scripts/study\.py"):
         collect(tmp_path)
+
+
+def test_all_are_compared_with_the_baseline_that_is_tuned_best():
+    people = np.full(60, 6)
+    runs = [
+        result("ifgan", 0, people + 3),
+        result("resnet101_rate10", 0, people),
+        result("resnet101", 0, people - 3),
+        result("resnet101_rate5", 0, people + 2),
+        result("noise2", 0, people + 2, setting="easy"),
+    ]
+    assert [row[::2] for row in table(runs).rows] == [
+        ("easy: noise2", "", "720"),
+        ("hard: ResNet, island loss", "-41.7 (-41.7 to -41.7)", "720"),
+        ("hard: ResNet, island loss, rate × 5", "", "720"),
+        ("hard: ResNet, island loss, rate × 10", "-16.7 (-16.7 to -16.7)", "720"),
+        ("hard: IF-GAN", "+8.3 (+8.3 to +8.3)", "720"),
+    ]
 
 
 def test_nobody_is_trained_on_and_tested():
@@ -124,3 +145,48 @@ def test_a_study_has_whole_comparisons_first():
     assert len(jobs) == len(set(jobs)) == len({job.name for job in jobs})
     assert {job.seed for job in jobs[: len(jobs) // 2]} == {0}
     assert study.BASELINE in {job.method for job in jobs[: len(config.METHODS)]}
+
+
+def test_the_script_runs_what_is_left_and_report_makes_the_table(tmp_path: Path):
+    results, made = tmp_path / "development", tmp_path / "made"
+    flags = ["--config=configs/study.py:development", f"--output={results}", "--seeds=1"]
+    flags += [f"--runs={tmp_path}", "--settings=hard"]
+    methods = "--methods=resnet101_rate5,ifgan"
+    status, output = runs.finish("tests.study_process", *flags, methods, "--shard=0/2")
+    assert status == 0, output
+    assert "1 runs, 1 of them to do" in output
+    status, output = runs.finish("tests.study_process", *flags, methods)
+    assert status == 0, output
+    assert "2 runs, 1 of them to do" in output
+    result = json.loads((results / "hard-ifgan-seed1.json").read_text())
+    assert result["data"] == "synthetic_faces/72_200_hard_seed51"
+    assert len(result["people"]) == 10
+    assert sum(images for _, images in result["people"].values()) == 60
+    assert result["config"]["seed"] == 1
+    assert {"validation_accuracy", "transfer_accuracy", "seconds", "versions"} <= set(result)
+    status, output = runs.finish("report", f"--study={results}", f"--output={made}")
+    assert status == 0, output
+    assert output.startswith((made / "study.md").read_text().split("\n\n")[0])
+    assert output.count("| hard: ") == 2
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--methods=ifgan,resnet", "--methods: resnet: not in this part"),
+        ("--seeds=7", "--seeds: 7: not in this part"),
+        ("--config=configs/study.py:fnal", "part 'fnal' is unknown: choose one of development"),
+    ],
+)
+def test_wrong_flags_of_the_script_are_named(tmp_path: Path, flag: str, message: str):
+    flags = ["--config=configs/study.py:development", f"--output={tmp_path / 'out'}", flag]
+    status, output = runs.finish("study", *flags)
+    assert status == 1
+    assert message in output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_results_is_told(tmp_path: Path):
+    status, output = runs.finish("report", f"--study={tmp_path}", f"--output={tmp_path / 'made'}")
+    assert (status, "holds no result of scripts/study.py" in output) == (1, True)
+    assert not (tmp_path / "made").exists()

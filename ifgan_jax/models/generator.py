@@ -50,7 +50,7 @@ class AttentionUNet(nn.Module):
     widths: features of each encoding stage; one 2×2 pooling between neighbours.
     convs_per_stage: convolutions a stage. attention: the three modules of Fig. 3, on or off.
     attention_reduction: C1 / C2 of Fig. 4. attention_block: scores of an image that are held at
-    once (memory only). output_noise: standard deviation of `content_noise` on the face.
+    once (memory only). output_noise: standard deviation of the noise of `observed`.
     remat: one of layers.REMAT (memory only).
     """
 
@@ -119,22 +119,21 @@ class AttentionUNet(nn.Module):
             x = run_block(decode, x, train=train, remat=self.remat)
             x = attend("decoder_attention", stage, x)
         output = Conv(self.channels, (1, 1), NO_PADDING, self.dtype, GAN_INIT, name="output")
-        face = jnp.tanh(output(x).astype(source.dtype))
+        return jnp.tanh(output(x).astype(source.dtype))
+
+    def observed(self, source: Image, face: Image) -> Image:
+        """A face, generated or average, as D, E and whoever uses it see it: with `output_noise`.
+
+        What G leaves of a person is fainter than this noise. It is drawn from a key that the
+        source's pixels give: alike in any batch and with no key to keep, unlike on any two images.
+        Not clipped to [-1, 1], so that gradients with respect to the face pass unchanged.
+        """
         if not self.output_noise:
             return face
-        return jnp.clip(face + self.output_noise * content_noise(source, face.shape[-1]), -1, 1)
 
+        def draw(image: Float[Array, "h w c"]) -> Float[Array, "h w k"]:
+            bits = jax.lax.bitcast_convert_type(image.astype(jnp.float32), jnp.uint32)
+            key = jax.random.fold_in(jax.random.key(0), bits.sum(dtype=jnp.uint32))
+            return jax.random.normal(key, (*image.shape[:2], self.channels), face.dtype)
 
-def content_noise(source: Image, channels: int) -> Image:
-    """Standard normal noise, drawn for each image from a key that its own pixels give.
-
-    So a face's noise does not depend on the batch it comes in, nor on a key that prediction or an
-    exported model would need; and it differs between any two images, so that nothing can learn it.
-    """
-
-    def draw(image: Float[Array, "h w c"]) -> Float[Array, "h w {channels}"]:
-        bits = jax.lax.bitcast_convert_type(image.astype(jnp.float32), jnp.uint32)
-        key = jax.random.fold_in(jax.random.key(0), bits.sum(dtype=jnp.uint32))
-        return jax.random.normal(key, (*image.shape[:2], channels), image.dtype)
-
-    return jax.vmap(draw)(source)
+        return face + self.output_noise * jax.vmap(draw)(source)

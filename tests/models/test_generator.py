@@ -115,6 +115,20 @@ def test_output_is_an_image_of_the_same_shape(widths: tuple, side: int, channels
     assert float(jnp.abs(out).max()) <= 1
 
 
+def test_noise_is_of_the_image_alone():
+    """Of the deviation asked for, unlike on any two images, alike whatever the batch or the jit."""
+    sources = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (3, 64, 64, 1)), jnp.float32)
+    faces = jnp.full_like(sources, 0.25)
+    noisy = unet(output_noise=0.05)
+    noise = jax.jit(noisy.observed)(sources, faces) - faces
+    assert np.asarray(noise.mean((1, 2, 3))) == pytest.approx(0, abs=0.003)
+    assert np.asarray(noise.std((1, 2, 3))) == pytest.approx(0.05, rel=0.05)
+    assert np.abs(np.corrcoef(noise.reshape(3, -1)) - np.eye(3)).max() < 0.06
+    alone = noisy.observed(sources[1:2], faces[1:2]) - faces[1:2]
+    np.testing.assert_allclose(alone[0], noise[1], atol=1e-6)
+    assert unet().observed(sources, faces) is faces
+
+
 def test_without_attention_has_no_such_parameters():
     assert not [name for name in shapes(unet(attention=False), 32) if "attention" in name]
 
