@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from ifgan_jax.data.averages import average_faces
+from ifgan_jax.data.averages import Averages, average_faces
 from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.pipeline import fake_faces
 from ifgan_jax.data.protocol import split_subjects, subject_folds
@@ -87,6 +87,23 @@ def test_save(faces, tmp_path):
         np.testing.assert_array_equal(stored["images"], saved.images)
         np.testing.assert_array_equal(stored["counts"], saved.counts)
         assert stored["sha256"] == saved.hash
+
+
+def test_a_damaged_file_is_named(faces, tmp_path):
+    """Cut short, another archive, and pictures that are not those of the stored hash."""
+    path = tmp_path / "averages.npz"
+    saved = average_faces(faces, 3)
+    saved.save(path)
+    assert Averages.load(path).hash == saved.hash
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"averages\.npz: damaged averages .*train the run again"):
+        Averages.load(path)
+    np.savez(path, images=saved.images)
+    with pytest.raises(ValueError, match=r"averages\.npz: damaged averages"):
+        Averages.load(path)
+    np.savez(path, images=saved.images + 1, counts=saved.counts, sha256=saved.hash)
+    with pytest.raises(ValueError, match=r"averages\.npz: damaged averages \(another hash\)"):
+        Averages.load(path)
 
 
 def test_hash_is_of_shape_pixels_and_counts():

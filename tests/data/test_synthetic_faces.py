@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ifgan_jax.data import synthetic_faces
-from ifgan_jax.data.faces import load_prepared
+from ifgan_jax.data.faces import load_prepared, rendered_attributes
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.synthetic import face
 from ifgan_jax.data.synthetic.parallel import Request, records
@@ -51,6 +51,25 @@ def test_examples_and_features(prepared):
     assert first["landmarks"].shape == (5, 2)
     assert first["attributes"]["race"].sum() == pytest.approx(1.0)
     assert set(first["attributes"]) == {"race", "gender", "age", "pose", "light", "key", "ambient"}
+
+
+def test_attributes_are_those_of_each_face(tmp_path):
+    """By name of the set, in the order of its faces, as records have them; none for photographs."""
+    name = "72_3_seed4"
+    faces = load_prepared(tmp_path, f"synthetic_faces/{name}", processes=1).splits["faces"]
+    found = rendered_attributes(tmp_path, f"synthetic_faces/{name}")
+    assert set(found) == {"gender", "race", "age"}
+    rows = list(read(prepare(tmp_path, name)))
+    for i, row in enumerate(rows):
+        np.testing.assert_array_equal(row["image"], faces.images[i])
+        attributes = row["attributes"]
+        assert found["age"][i] == attributes["age"]
+        assert abs(found["gender"][i] - attributes["gender"]) <= 0.5
+        assert attributes["race"][found["race"][i]] == attributes["race"].max()
+    for values in found.values():  # of a person, not of a picture
+        for who in set(faces.subjects.tolist()):
+            assert len(set(values[faces.subjects == who].tolist())) == 1
+    assert rendered_attributes(tmp_path, "ck_plus/72_given") == {}
 
 
 def test_disk_holds_what_face_makes(prepared):
