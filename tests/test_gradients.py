@@ -25,6 +25,8 @@ def compiled_gradients(nets: Networks, objective: Objective):
 def forward(nets, state: GanState, params: dict, source, target, label) -> dict[str, jax.Array]:
     """Every term of eq. 1 by name and player, written plainly from Sec. 3, without weights.
 
+    D and E see faces with noise, eq. 3 without.
+
     Whoever is held is held by the caller: differentiate for one player's parameters at a time.
     """
 
@@ -36,10 +38,13 @@ def forward(nets, state: GanState, params: dict, source, target, label) -> dict[
         return out, new["batch_stats"]
 
     fake, _ = apply("generator", state.generator.batch_stats, source)
-    real_logits, stats = apply("discriminator", state.discriminator.batch_stats, source, target)
-    fake_logits, _ = apply("discriminator", stats, source, fake)
+    seen, seen_target = (nets.generator.observed(source, face) for face in (fake, target))
+    real_logits, stats = apply(
+        "discriminator", state.discriminator.batch_stats, source, seen_target
+    )
+    fake_logits, _ = apply("discriminator", stats, source, seen)
     select = nets.classifier.select
-    pairs = jnp.stack([select(source, target), select(source, fake)], 1)
+    pairs = jnp.stack([select(source, seen_target), select(source, seen)], 1)
     pairs = pairs.reshape(2 * SIZE, *pairs.shape[2:])
     (logits, features), _ = apply("classifier", state.classifier.batch_stats, pairs)
     twice = jnp.repeat(label, 2)
@@ -84,6 +89,7 @@ def player_objective(nets, state, objective, name: str, params, source, target, 
 def float64_example():
     with jax.enable_x64(True):
         nets = tiny.networks(jnp.float64)
+        nets = nets._replace(generator=nets.generator.clone(output_noise=0.1))
         yield nets, tiny.state(nets), faces()
 
 
