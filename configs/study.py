@@ -6,7 +6,8 @@ Everything is tried on the people of renderer seeds below 100. The final compari
 of this file, is to be run once, on people of seeds from 100 on, whom nobody has rendered before.
 
 A run of seed s trains and validates on people of renderer seed `train_people` + s and is tested on
-those of `test_people` + s. All methods of a setting see equally many images, in equal batches.
+those of `test_people` + s; what it tells of a person is probed on those of `probe_people` + s. All
+methods of a setting see equally many images, in equal batches.
 """
 
 import itertools
@@ -38,18 +39,26 @@ METHODS |= {
 # Trained and validated on 180 people in mild pose and light, or on 50 in strong ones. `epochs` make
 # 960 steps of 32 images in both, and the rates fall as often.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "easy": {"people": "72_200", "tested": "72_200", "folds": 10, "epochs": 16, "decay_every": 2},
+    "easy": {
+        "people": "72_200", "tested": "72_200", "probed": "72_300",
+        "folds": 10, "epochs": 16, "decay_every": 2,
+    },
     "hard": {
-        "people": "72_60_hard", "tested": "72_200_hard", "folds": 6, "epochs": 64, "decay_every": 8,
+        "people": "72_60_hard", "tested": "72_200_hard", "probed": "72_300_hard",
+        "folds": 6, "epochs": 64, "decay_every": 8,
     },
 }  # fmt: skip
+GALLERY = 100  # people of a probe among whom one is looked for
 PARTS: dict[str, dict[str, Any]] = {
     "development": {
         "train_people": 0,
         "test_people": 50,
+        "probe_people": 60,
         "seeds": (0, 1),
         "settings": ("easy", "hard"),
         "methods": tuple(METHODS),
+        "probed": ("ifgan", "noise4", "noise8"),
+        "baseline": "resnet101_rate5",  # whose features are probed beside those methods'
     },
 }
 
@@ -74,10 +83,11 @@ class Job(NamedTuple):
 
 
 def jobs(part: ConfigDict) -> list[Job]:
-    """All of a part, seed by seed: half a study has whole comparisons."""
+    """All of a part, seed by seed, the baseline first: half a study has whole comparisons."""
+    methods = sorted(part.methods, key=lambda method: method != part.baseline)
     return [
         Job(setting, method, seed)
-        for seed, setting, method in itertools.product(part.seeds, part.settings, part.methods)
+        for seed, setting, method in itertools.product(part.seeds, part.settings, methods)
     ]
 
 
@@ -98,6 +108,11 @@ def run_config(part: ConfigDict, setting: str, method: str, seed: int) -> Config
 def tested_on(part: ConfigDict, setting: str, seed: int) -> str:
     """The data set on which a run is tested."""
     return rendered(SETTINGS[setting]["tested"], part.test_people + seed)
+
+
+def probed_on(part: ConfigDict, setting: str, seed: int) -> str:
+    """The data set of the people whom a run's faces and features are to tell."""
+    return rendered(SETTINGS[setting]["probed"], part.probe_people + seed)
 
 
 def rendered(people: str, seed: int) -> str:

@@ -49,6 +49,23 @@ class Leak(NamedTuple):
     attributes: dict[str, Measure]
 
 
+def probe(
+    run: Trained, baseline: Trained | None, name: str, data_dir: str | Path, gallery: int
+) -> dict[str, Any]:
+    """All representations of the people of `name` whom neither run has seen, probed: probe.json.
+
+    Raises what `unseen` raises, and ValueError for a run without a generator.
+    """
+    if run.config.method != "ifgan":
+        raise ValueError(f"{run.workdir} is a baseline's folder: give it as --baseline")
+    found = unseen([run] if baseline is None else [run, baseline], name, data_dir, gallery)
+    leaks = {
+        which: measure(features, found)
+        for which, features in representations(run, baseline, found).items()
+    }
+    return as_json(leaks, found, name)
+
+
 def seen_people(workdir: Path, config: ConfigDict, name: str) -> set[str]:
     """Ids of the data set `name` that a run was trained or selected on."""
     folds = json.loads((workdir / "folds.json").read_text())

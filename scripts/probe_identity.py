@@ -29,17 +29,9 @@ def main() -> None:
     from ifgan_jax.workdir import write_json
 
     workdir = Path(WORKDIR.value)
-    run = Trained.load(workdir)
-    if run.config.method != "ifgan":
-        raise ValueError(f"{workdir} is a baseline's folder: give it as --baseline")
     folder = Path(BASELINE.value) if BASELINE.value else workdir / "baseline"
     baseline = Trained.load(folder) if BASELINE.value or folder.exists() else None
-    runs = [run] if baseline is None else [run, baseline]
-    found = leak.unseen(runs, DATA.value, DATA_DIR.value, GALLERY.value)
-    leaks = {}
-    for name, features in leak.representations(run, baseline, found).items():
-        leaks[name] = leak.measure(features, found)
-    content = leak.as_json(leaks, found, DATA.value)
+    content = leak.probe(Trained.load(workdir), baseline, DATA.value, DATA_DIR.value, GALLERY.value)
     write_json(workdir / "probe.json", content)
     report.write_report(workdir)
     print(markdown(leak_report.table(content)))

@@ -2,9 +2,9 @@
 
     python scripts/study.py --config=configs/study.py:development --output=docs/study/development
 
-Runs lie in runs/study; what is to be kept of each is one small JSON file in --output. The same
-command again goes on. `--methods`, `--settings` and `--seeds` run some of a part. The table of the
-results: `scripts/report.py --study=…`.
+Runs lie in runs/study; what is to be kept of each is one small JSON file in --output, of its leak
+probe one in --output/probes. The same command again goes on. `--methods`, `--settings` and
+`--seeds` run some of a part. The table of the results: `scripts/report.py --study=…`.
 """
 
 import logging
@@ -61,6 +61,29 @@ def run(part: ConfigDict, job: study.Job, output: Path) -> bool:
     return True
 
 
+def probe(part: ConfigDict, job: study.Job, output: Path) -> None:
+    """What a trained run and the baseline beside it, if that has run, tell of unseen people."""
+    from ifgan_jax import leak
+    from ifgan_jax.predict import Trained
+    from ifgan_jax.workdir import write_json
+
+    runs = Path(RUNS.value) / output.name
+    folder = runs / job._replace(method=part.baseline).name
+    data, trained = study.probed_on(part, job.setting, job.seed), Trained.load(runs / job.name)
+    baseline = Trained.load(folder) if folder.exists() else None
+    found = leak.probe(trained, baseline, data, trained.config.data.data_dir, study.GALLERY)
+    (output / "probes").mkdir(exist_ok=True)
+    write_json(output / "probes" / f"{job.name}.json", {**job._asdict(), **found})
+
+
+def missing(part: ConfigDict, job: study.Job, output: Path) -> set[str]:
+    """What is left to do of a job."""
+    wanted = {"run": output / f"{job.name}.json"}
+    if job.method in part.probed:
+        wanted["probe"] = output / "probes" / f"{job.name}.json"
+    return {step for step, path in wanted.items() if not path.exists()}
+
+
 def main() -> None:
     part, output = CONFIG.value, Path(OUTPUT.value)
     for flag, given, known in (
@@ -78,13 +101,15 @@ def main() -> None:
         and str(job.seed) in (SEEDS.value or map(str, part.seeds))
     ]
     planned = command_line.shard(wanted, SHARD.value)
-    left = [job for job in planned if not (output / f"{job.name}.json").exists()]
+    left = [job for job in planned if missing(part, job, output)]
     output.mkdir(parents=True, exist_ok=True)
     print(f"{len(planned)} runs, {len(left)} of them to do", flush=True)
     for number, job in enumerate(left, 1):
         LOGGER.info("%d of %d: %s", number, len(left), job.name)
-        if not run(part, job, output):
+        if "run" in missing(part, job, output) and not run(part, job, output):
             return
+        if "probe" in missing(part, job, output):
+            probe(part, job, output)
         jax.clear_caches()
 
 

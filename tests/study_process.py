@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from configs import study as plan
+from ifgan_jax import leak
 from ifgan_jax.data import faces
 from ifgan_jax.data.pipeline import fake_faces
 from scripts import command_line, study
@@ -17,8 +18,14 @@ def run_config(part: ConfigDict, setting: str, method: str, seed: int) -> Config
     return config.lock()
 
 
+def load_prepared(data_dir: str, name: str) -> faces.Prepared:
+    """So many people as the probe and the test here need, whatever is asked for."""
+    people = 20 if "_300_" in name else 10
+    return faces.Prepared({"faces": fake_faces(6 * people, 36, people, seed=1, num_classes=6)}, [])
+
+
 if __name__ == "__main__":
-    plan.run_config = run_config
-    tested = fake_faces(60, 36, 10, seed=1, num_classes=6)
-    faces.load_prepared = lambda *_: faces.Prepared({"faces": tested}, [])
+    plan.run_config, plan.GALLERY = run_config, 8
+    faces.load_prepared = leak.load_prepared = load_prepared
+    leak.rendered_attributes = lambda *_: {}
     command_line.run(study.main)
