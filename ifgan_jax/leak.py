@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from ifgan_jax.augment import prepare
 from ifgan_jax.data.averages import Averages
 from ifgan_jax.data.faces import Faces, load_prepared, population, rendered_attributes
-from ifgan_jax.predict import Trained
+from ifgan_jax.predict import Predictor
 from ifgan_jax.probe import (
     Groups,
     Identity,
@@ -50,7 +50,7 @@ class Leak(NamedTuple):
 
 
 def probe(
-    run: Trained, baseline: Trained | None, name: str, data_dir: str | Path, gallery: int
+    run: Predictor, baseline: Predictor | None, name: str, data_dir: str | Path, gallery: int
 ) -> dict[str, Any]:
     """All representations of the people of `name` whom neither run has seen, probed: probe.json.
 
@@ -79,7 +79,7 @@ def seen_people(workdir: Path, config: ConfigDict, name: str) -> set[str]:
     return seen
 
 
-def unseen(runs: list[Trained], name: str, data_dir: str | Path, gallery: int) -> Unseen:
+def unseen(runs: list[Predictor], name: str, data_dir: str | Path, gallery: int) -> Unseen:
     """The faces of `name` that no run has seen, `gallery` people of them to be measured.
 
     Expressions and pixels must be those of the first run. Who is where is drawn with one seed.
@@ -113,17 +113,17 @@ def unseen(runs: list[Trained], name: str, data_dir: str | Path, gallery: int) -
 
 
 def representations(
-    run: Trained, baseline: Trained | None, found: Unseen
+    run: Predictor, baseline: Predictor | None, found: Unseen
 ) -> dict[str, Float32[np.ndarray, "n d"]]:
     """By name, one vector for each face: images, features, and what cannot tell anything."""
-    prediction = run.predict(found.faces)
+    prediction = run(found.faces.images)
     images = {"input": prediction.source, "generated": prediction.generated}
     made = {name: _flat(pixels) for name, pixels in images.items()}
     made["generated, 8 bit"] = np.rint(127.5 * (made["generated"] + 1))  # as a file has it
     for name, pixels in images.items():
         made[f"{name}{NETWORK}"] = _learned(pixels, found)
     if baseline is not None:
-        made["baseline's features"] = baseline.predict(found.faces).features
+        made["baseline's features"] = baseline(found.faces.images).features
     made["IF-GAN's features"] = prediction.features
     averages = Averages.load(run.workdir / "averages.npz").images
     targets = _flat(np.asarray(prepare(averages, run.config.data.crop)))

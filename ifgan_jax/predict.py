@@ -18,6 +18,7 @@ from ifgan_jax import build, sharding
 from ifgan_jax.checkpoint import Checkpoints, DamagedCheckpointError
 from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.pipeline import eval_batches
+from ifgan_jax.data.protocol import class_names
 from ifgan_jax.state import GanState
 from ifgan_jax.workdir import read_config
 
@@ -83,8 +84,13 @@ def restore(workdir: Path, config: ConfigDict, compiled: build.Compiled) -> Rest
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
-    """A run that was trained, ready to be asked."""
+class Predictor:
+    """A run that was trained, ready to be asked, by any number of threads at once.
+
+    predict = Predictor.load("runs/demo")
+    said = predict(images)
+    said.probabilities  # (n, num_classes), in the order of `predict.class_names`
+    """
 
     workdir: Path
     config: ConfigDict
@@ -92,14 +98,34 @@ class Trained:
     state: GanState  # of the selected checkpoint
 
     @classmethod
-    def load(cls, workdir: Path) -> "Trained":
+    def load(cls, workdir: str | Path) -> "Predictor":
         """Raises what `open_run` and `restore` raise."""
+        workdir = Path(workdir)
         config, compiled = open_run(workdir)
         return cls(workdir, config, compiled, restore(workdir, config, compiled).selected)
 
-    def predict(self, faces: Faces) -> HostPrediction:
-        """What G and E say of each face."""
-        return predict_all(self.compiled, self.state, faces, self.config.evaluation.batch_size)
+    @property
+    def class_names(self) -> list[str]:
+        """The expressions, as the columns of `probabilities` have them."""
+        return class_names(self.config.data.num_classes)
+
+    def __call__(self, images: np.ndarray) -> HostPrediction:
+        """What G and E say of aligned faces, uint8 (n, s, s, c), 0 black to 255 white.
+
+        The side s is `data.image_size` of the run's config, of which the centre is looked at. The
+        first call compiles.
+        Raises ValueError for faces of another size or type.
+        """
+        data = self.config.data
+        expected = (data.image_size, data.image_size, data.channels)
+        if images.dtype != np.uint8 or images.shape[1:] != expected or not len(images):
+            raise ValueError(
+                f"images of shape {images.shape} and type {images.dtype}: this run takes at least "
+                f"one face, uint8 of shape (n, {', '.join(map(str, expected))}), aligned as "
+                "scripts/predict.py does"
+            )
+        batch_size = self.config.evaluation.batch_size
+        return predict_all(self.compiled, self.state, Faces.unlabelled(images), batch_size)
 
 
 def predict_faces(

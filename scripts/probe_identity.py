@@ -24,14 +24,16 @@ GALLERY = flags.DEFINE_integer("gallery", 100, "People among whom one is looked 
 
 def main() -> None:
     from ifgan_jax import leak, leak_report, report
-    from ifgan_jax.predict import Trained
+    from ifgan_jax.predict import Predictor
     from ifgan_jax.tables import markdown
     from ifgan_jax.workdir import write_json
 
     workdir = Path(WORKDIR.value)
     folder = Path(BASELINE.value) if BASELINE.value else workdir / "baseline"
-    baseline = Trained.load(folder) if BASELINE.value or folder.exists() else None
-    content = leak.probe(Trained.load(workdir), baseline, DATA.value, DATA_DIR.value, GALLERY.value)
+    baseline = Predictor.load(folder) if BASELINE.value or folder.exists() else None
+    content = leak.probe(
+        Predictor.load(workdir), baseline, DATA.value, DATA_DIR.value, GALLERY.value
+    )
     write_json(workdir / "probe.json", content)
     report.write_report(workdir)
     print(markdown(leak_report.table(content)))

@@ -33,7 +33,7 @@ LOGGER = logging.getLogger("ifgan_jax")
 def run(part: ConfigDict, job: study.Job, output: Path) -> bool:
     """Train and test one; False after SIGTERM."""
     from ifgan_jax.data.faces import load_prepared
-    from ifgan_jax.predict import Trained
+    from ifgan_jax.predict import Predictor
     from ifgan_jax.study import by_person
     from ifgan_jax.train import train
     from ifgan_jax.workdir import flatten, write_json
@@ -45,7 +45,7 @@ def run(part: ConfigDict, job: study.Job, output: Path) -> bool:
         return False
     faces = load_prepared(config.data.data_dir, data).splits["faces"]
     faces = faces.select(faces.labels < config.data.num_classes)
-    right = Trained.load(workdir).predict(faces).probabilities.argmax(-1) == faces.labels
+    right = Predictor.load(workdir)(faces.images).probabilities.argmax(-1) == faces.labels
     kept = ("validation_accuracy", "selected_step", "transfer_accuracy", "identity_variance")
     content = {
         **job._asdict(),
@@ -64,13 +64,13 @@ def run(part: ConfigDict, job: study.Job, output: Path) -> bool:
 def probe(part: ConfigDict, job: study.Job, output: Path) -> None:
     """What a trained run and the baseline beside it, if that has run, tell of unseen people."""
     from ifgan_jax import leak
-    from ifgan_jax.predict import Trained
+    from ifgan_jax.predict import Predictor
     from ifgan_jax.workdir import write_json
 
     runs = Path(RUNS.value) / output.name
     folder = runs / job._replace(method=part.baseline).name
-    data, trained = study.probed_on(part, job.setting, job.seed), Trained.load(runs / job.name)
-    baseline = Trained.load(folder) if folder.exists() else None
+    data, trained = study.probed_on(part, job.setting, job.seed), Predictor.load(runs / job.name)
+    baseline = Predictor.load(folder) if folder.exists() else None
     found = leak.probe(trained, baseline, data, trained.config.data.data_dir, study.GALLERY)
     (output / "probes").mkdir(exist_ok=True)
     write_json(output / "probes" / f"{job.name}.json", {**job._asdict(), **found})

@@ -9,9 +9,9 @@ import pytest
 
 from ifgan_jax import leak, leak_report, visualize
 from ifgan_jax.data.averages import average_faces
-from ifgan_jax.data.faces import Faces, Prepared, population
+from ifgan_jax.data.faces import Prepared, population
 from ifgan_jax.data.pipeline import fake_faces
-from ifgan_jax.predict import HostPrediction, Trained
+from ifgan_jax.predict import HostPrediction, Predictor
 from ifgan_jax.tables import markdown
 from tests import runs, tiny_config
 
@@ -28,7 +28,7 @@ def found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> leak.Unseen:
     return leak.unseen([run], NAME, tmp_path, gallery=12)
 
 
-class Stub(Trained):
+class Stub(Predictor):
     """A run of which only folder and config exist, and what it says."""
 
     def __init__(self, workdir: Path, said: HostPrediction | None = None) -> None:
@@ -37,7 +37,7 @@ class Stub(Trained):
         for name, value in {"workdir": workdir, "config": config, "said": said}.items():
             object.__setattr__(self, name, value)
 
-    def predict(self, faces: Faces) -> HostPrediction:
+    def __call__(self, images: np.ndarray) -> HostPrediction:
         return self.said
 
 

@@ -82,6 +82,12 @@ class Faces:
                 f"{noun} {values[i]} is outside {low} to {high}"
             )
 
+    @classmethod
+    def unlabelled(cls, images: UInt8[np.ndarray, "n h w c"]) -> "Faces":
+        """Images of which nothing is known: label and frame 0, nobody's."""
+        zeros, unknown = np.zeros(len(images), np.int32), np.full(len(images), "")
+        return cls(images, zeros, unknown, unknown, zeros, zeros.astype(np.float32))
+
     def __len__(self) -> int:
         return len(self.images)
 

@@ -1,0 +1,65 @@
+"""A trained run asked from Python: the same answers as its evaluation, from any thread."""
+
+import csv
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ifgan_jax.data.faces import Faces
+from ifgan_jax.evaluate import load_run_parts
+from ifgan_jax.predict import Predictor
+from tests import runs
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Predictor, Faces]:
+    """A tiny run and the faces that it was tested on."""
+    workdir = tmp_path_factory.mktemp("run")
+    status, output = runs.train(workdir, "--config.epochs=1")
+    assert status == 0, output
+    predictor = Predictor.load(str(workdir))
+    return predictor, load_run_parts(predictor.config).test
+
+
+def test_it_says_what_evaluation_said(trained: tuple[Predictor, Faces]):
+    predictor, test = trained
+    said = predictor(test.images)
+    with (predictor.workdir / "predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    for name, column in zip(predictor.class_names, said.probabilities.T, strict=True):
+        assert column == pytest.approx([float(row[name]) for row in rows], abs=2e-6)
+    assert said.generated.shape == (len(test), 32, 32, 1)
+    assert said.probabilities.sum(-1) == pytest.approx(np.ones(len(test)), abs=1e-5)
+
+
+def test_threads_ask_at_once_and_nothing_is_compiled_again(trained: tuple[Predictor, Faces]):
+    predictor, test = trained
+    numbers = [1, 3, 8, 12, 5, 9, 2, 12]  # of faces: less than a batch, one, more than one
+    alone = [predictor(test.images[:n]).probabilities for n in numbers]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda n: predictor(test.images[:n]).probabilities, numbers))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert predictor.compiled.eval_step._cache_size() == 1
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((2, 32, 32, 1), np.uint8),
+        np.zeros((2, 36, 36, 1), np.float32),
+        np.zeros((2, 36, 36, 3), np.uint8),
+        np.zeros((36, 36, 1), np.uint8),
+        np.zeros((0, 36, 36, 1), np.uint8),
+    ],
+)
+def test_other_images_are_refused(images: np.ndarray, trained: tuple[Predictor, Faces]):
+    with pytest.raises(ValueError, match=r"at least one face, uint8 of shape \(n, 36, 36, 1\)"):
+        trained[0](images)
+
+
+def test_a_folder_without_a_run_is_told(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+        Predictor.load(tmp_path)
