@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from configs import demo, overlays
 
-# What is run of IF-GAN's demo config; `overlays.METHODS` are the rows of the paper's tables.
+# What is run of the demo's config, without its noise; `overlays.METHODS` are rows of the paper's.
 METHODS: dict[str, Mapping[str, Any]] = {
     **overlays.METHODS,
     "generated": {"classifier.inputs": "generated"},
@@ -26,15 +26,16 @@ METHODS: dict[str, Mapping[str, Any]] = {
     "island_mean_images": {"loss.island_reduction": "mean_images"},
     "softmax_weight10": {"loss.softmax_weight": 10.0},
     "l1_weight100": {"loss.l1_weight": 100.0},
-    "noise2": {"generator.output_noise": 2 / 127.5},  # grey levels of 255
-    "noise4": {"generator.output_noise": 4 / 127.5},
-    "noise8": {"generator.output_noise": 8 / 127.5},
+}
+# Grey levels of 255: the standard deviation of the noise on faces.
+METHODS |= {
+    f"{name}_noise{level}": {**METHODS[name], "generator.output_noise": level / 127.5}
+    for name, level in itertools.product(("ifgan", "no_attention"), (2, 4, 8))
 }
 # Each is tuned alike: E's learning rate of the demo, 1e-3, times these.
-RATES = (0.3, 3, 5, 10)
 METHODS |= {
     f"{name}_rate{rate:g}": {**changes, "optimizers.classifier.learning_rate": 1e-3 * rate}
-    for (name, changes), rate in itertools.product(METHODS.items(), RATES)
+    for (name, changes), rate in itertools.product(METHODS.items(), (0.3, 3, 5, 10))
 }
 # Trained and validated on 180 people in mild pose and light, or on 50 in strong ones. `epochs` make
 # 960 steps of 32 images in both, and the rates fall as often.
@@ -57,7 +58,7 @@ PARTS: dict[str, dict[str, Any]] = {
         "seeds": (0, 1),
         "settings": ("easy", "hard"),
         "methods": tuple(METHODS),
-        "probed": ("ifgan", "noise4", "noise8"),
+        "probed": ("ifgan", "ifgan_noise4", "ifgan_noise8"),
         "baseline": "resnet101_rate5",  # whose features are probed beside those methods'
     },
 }
@@ -96,6 +97,7 @@ def run_config(part: ConfigDict, setting: str, method: str, seed: int) -> Config
     chosen = SETTINGS[setting]
     config = demo.get_config().unlock()
     config.seed = seed
+    config.generator.output_noise = 0.0
     config.data.name = rendered(chosen["people"], part.train_people + seed)
     config.data.num_folds = chosen["folds"]
     config.epochs = config.checkpoint_every_epochs = chosen["epochs"]

@@ -6,6 +6,7 @@ No jax, TensorFlow or config.
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from ifgan_jax.tables import Table
 RESAMPLES = 10_000
 SEED = 0  # of the resampling
 BASELINE = "resnet101"
-RATE = "_rate"  # before the factor on E's learning rate in a method's name
+NAME = re.compile(r"(.*?)(?:_noise([\d.]+))?(?:_rate([\d.]+))?")  # configs/study.py's
 CAPTION = "Accuracy on unseen people in percent, with 95 % intervals over people and seeds"
 
 
@@ -135,23 +136,32 @@ def table(runs: Sequence[Run]) -> Table:
     return Table(CAPTION, header, tuple(rows))
 
 
+def parts(method: str) -> tuple[str, str, str]:
+    """A method's name, its noise in grey levels and the factor on its rate, "" where not named."""
+    found = NAME.fullmatch(method)
+    assert found is not None
+    name, noise, rate = found.groups(default="")
+    return name, noise, rate
+
+
 def title(method: str) -> str:
     """A method by the name of the paper's tables; how it differs from the demo stands behind."""
-    name, _, rate = method.partition(RATE)
-    name = METHODS.get(name, name.replace("_", " "))
-    return f"{name}, rate × {rate}" if rate else name
+    name, noise, rate = parts(method)
+    told = METHODS.get(name, name.replace("_", " "))
+    return told + (f", noise {noise}" if noise else "") + (f", rate × {rate}" if rate else "")
 
 
-def _order(method: str) -> tuple[int, str, float]:
-    """The order of the paper's tables, then by rate."""
-    name, _, rate = method.partition(RATE)
+def _order(method: str) -> tuple[int, str, float, float]:
+    """The order of the paper's tables, then by noise and rate."""
+    name, noise, rate = parts(method)
     rows = list(METHODS)
-    return rows.index(name) if name in rows else len(rows), name, float(rate or 1)
+    place = rows.index(name) if name in rows else len(rows)
+    return place, name, float(noise or 0), float(rate or 1)
 
 
 def _best_baseline(methods: Mapping[str, Sequence[Run]]) -> str | None:
     """The baseline of the learning rate that went best, so that no gain is one of tuning."""
-    baselines = [method for method in methods if method.partition(RATE)[0] == BASELINE]
+    baselines = [method for method in methods if parts(method)[0] == BASELINE]
     return max(
         baselines,
         key=lambda method: fmean(run.accuracy for run in methods[method]),

@@ -98,10 +98,10 @@ def test_all_are_compared_with_the_baseline_that_is_tuned_best():
         result("resnet101_rate10", 0, people),
         result("resnet101", 0, people - 3),
         result("resnet101_rate5", 0, people + 2),
-        result("noise2", 0, people + 2, setting="easy"),
+        result("no_attention_noise4_rate0.3", 0, people + 2, setting="easy"),
     ]
     assert [row[::2] for row in table(runs).rows] == [
-        ("easy: noise2", "", "720"),
+        ("easy: IF-GAN w/o attention, noise 4, rate × 0.3", "", "720"),
         ("hard: ResNet, island loss", "-41.7 (-41.7 to -41.7)", "720"),
         ("hard: ResNet, island loss, rate × 5", "", "720"),
         ("hard: ResNet, island loss, rate × 10", "-16.7 (-16.7 to -16.7)", "720"),

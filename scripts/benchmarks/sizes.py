@@ -21,6 +21,7 @@ def get_config(size: str) -> ConfigDict:
     if size == "demo":
         config = demo.get_config().unlock()
         config.data.name = "fake_faces/72_200"
+        config.generator.output_noise = 0.0  # the paper's step, which the twins compute
         return config.lock()
     config = default.get_config().unlock()
     stored, config.batch_size, config.classifier.depth = PAPER_WIDTHS[size]

@@ -117,6 +117,8 @@ def _twin(config: ConfigDict, torch: Any, where: str) -> Any:
 
     from tests.parity import twin
 
+    if config.generator.output_noise:
+        raise ValueError("the PyTorch twin has no noise: set generator.output_noise to 0")
     shape = RESNETS[config.classifier.depth].keywords
     basic = shape["block"] is BasicBlock
     generator, classifier = config.generator, config.classifier
