@@ -236,7 +236,7 @@ def eval_step(
         generated = source
     else:
         face: Any = networks.generator.apply(variables(state.generator), source, train=False)
-        generated = networks.generator.observed(source, face)
+        generated = jnp.clip(networks.generator.observed(source, face), -1, 1)  # an image again
     return Prediction(source, generated, *_recognize(state, source, generated, networks))
 
 

@@ -193,8 +193,9 @@ def test_baseline_is_softmax_and_island_on_the_source(x64):
 
 
 def test_eval_step_uses_running_statistics_and_no_neighbour():
-    """An image's prediction is the same alone, in a batch, and among others."""
+    """An image's prediction is the same alone, in a batch, and among others; so is its noise."""
     nets = tiny.networks()
+    nets = nets._replace(generator=nets.generator.clone(output_noise=0.8))
     state, images = tiny.state(nets), tiny.batch(6).image
     evaluate = jax.jit(partial(eval_step, networks=nets, crop=tiny.CROP))
     together = evaluate(state, images)
@@ -202,6 +203,7 @@ def test_eval_step_uses_running_statistics_and_no_neighbour():
     for i, single in enumerate(alone):
         for a, b in zip(single, together, strict=True):
             np.testing.assert_allclose(a[0], b[i], rtol=1e-5, atol=1e-5)
+    assert jnp.abs(together.generated).max() == 1  # clipped: an image
     np.testing.assert_allclose(together.probabilities.sum(-1), np.ones(6), rtol=1e-5)
     np.testing.assert_allclose(
         together.source, centre_crop(to_model_range(images), tiny.CROP), rtol=0, atol=2e-7

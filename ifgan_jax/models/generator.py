@@ -126,7 +126,7 @@ class AttentionUNet(nn.Module):
 
         What G leaves of a person is fainter than this noise. It is drawn from a key that the
         source's pixels give: alike in any batch and with no key to keep, unlike on any two images.
-        Not clipped to [-1, 1], so that gradients with respect to the face pass unchanged.
+        Not clipped to [-1, 1] here, so that gradients reach the face unchanged.
         """
         if not self.output_noise:
             return face
