@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from ifgan_jax import build, hosts, metrics, report, visualize
@@ -184,8 +185,10 @@ def generation_metrics(
 def attention_maps(
     networks: Networks, generator: Player, source: Pixels
 ) -> Float[np.ndarray, "n q h4 w4"]:
-    """Attention maps of the decoder's module at QUERY_POINTS, those of Fig. 6."""
+    """Maps of the decoder's attention at QUERY_POINTS, as in Fig. 6; none without attention."""
     assert networks.generator is not None
+    if not networks.generator.attention:
+        return np.zeros((len(source), 0, 1, 1), np.float32)
     height, width = (side // 2**ATTENTION_STAGE for side in source.shape[1:3])
     points = [int(r * height) * width + int(c * width) for r, c in QUERY_POINTS.values()]
     _, sown = networks.generator.apply(
@@ -197,6 +200,16 @@ def attention_maps(
     )
     (rows,) = sown["attention"]["decoder_attention"]["rows"]
     return np.asarray(rows, np.float32).reshape(len(source), len(points), height, width)
+
+
+def draw_attention(
+    source: Pixels, generated: Pixels, maps: Float[np.ndarray, "n q h4 w4"], names: list[str]
+) -> Figure:
+    """Fig. 6: a row a face, with what `attention_maps` gave; without maps only the two faces."""
+    side, queries = source.shape[1], list(QUERY_POINTS)[: maps.shape[1]]
+    points = np.array([[(r * side, c * side) for r, c in QUERY_POINTS.values()]], np.float32)
+    points = np.repeat(points[:, : len(queries)], len(source), 0)
+    return visualize.attention_maps(source, generated, maps, points, names, queries)
 
 
 def _in_batches(classify: Callable, source: Pixels, face: Pixels, batch_size: int) -> Probabilities:
@@ -257,15 +270,8 @@ def _draw(
             assert generator is not None
             firsts = np.unique(labels, return_index=True)[1]  # one subject for each expression
             maps = attention_maps(build.build_networks(config), generator, source[firsts])
-            side = source.shape[1]
-            points = np.array([[(r * side, c * side) for r, c in QUERY_POINTS.values()]])
-            figures["attention_maps"] = visualize.attention_maps(
-                source[firsts],
-                generated[firsts],
-                maps,
-                np.repeat(points, len(maps), 0).astype(np.float32),
-                [row_names[i] for i in firsts],
-                list(QUERY_POINTS),
+            figures["attention_maps"] = draw_attention(
+                source[firsts], generated[firsts], maps, [row_names[i] for i in firsts]
             )
     for name, figure in figures.items():
         (pictures / f"{name}.png").write_bytes(visualize.png_bytes(figure))

@@ -71,12 +71,12 @@ def transfer_grid(
 def attention_maps(
     images: Images,
     generated: Images,
-    maps: Float[np.ndarray, "n 3 a b"],
-    points: Float[np.ndarray, "n 3 2"],
+    maps: Float[np.ndarray, "n q a b"],
+    points: Float[np.ndarray, "n q 2"],
     names: Sequence[str],
     queries: Sequence[str],
 ) -> Figure:
-    """As Fig. 6: a row an example with input, generated face and the maps of three query points.
+    """As Fig. 6: a row an example with input, generated face and maps of up to three queries.
 
     The points (say eye, mouth, cheek) are marked on the generated face and on their own map. A map
     is bright where the query looks; it lies over the faint face, enlarged smoothly to the face's
@@ -86,7 +86,7 @@ def attention_maps(
       maps: rows of the attention matrix, weights >= 0 over a × b positions that cover the image.
       points: (row, column) of each query, in pixels of the generated face.
       names: what stands left of each row.
-      queries: the three points' names, over their maps.
+      queries: the points' names, over their maps.
     Raises:
       ValueError: numbers of rows differ, images out of range, negative or non-finite weights.
     """
@@ -94,7 +94,7 @@ def attention_maps(
     if not (np.isfinite(maps).all() and (maps >= 0).all()):
         raise ValueError("maps must hold finite attention weights >= 0 (rows of a softmax)")
     height, width = generated.shape[1:3]
-    figure, axes = _picture_grid(len(names), 5, height / width, label=0.25)
+    figure, axes = _picture_grid(len(names), 2 + len(queries), height / width, label=0.25)
     inputs, faces = _displayed("images", images), _displayed("generated", generated)
     titles = ("input", "generated", *queries)
     for axis, title in zip(axes[0], titles, strict=True):
@@ -104,7 +104,7 @@ def attention_maps(
         _show(axes[row][0], inputs[row])
         _show(axes[row][1], faces[row])
         axes[row][0].set_ylabel(name, fontsize=TEXT)
-        for query, (colour, marker) in enumerate(QUERIES):
+        for query, (colour, marker) in enumerate(QUERIES[: len(queries)]):
             axis = axes[row][2 + query]
             _show(axis, faces[row])
             weights = maps[row, query]

@@ -17,15 +17,21 @@ T = TypeVar("T")
 LOGGER = logging.getLogger("ifgan_jax")
 
 
-def run(main: Callable[[], None], arguments: Sequence[str] | None = None) -> None:
+def run(
+    main: Callable[..., None], arguments: Sequence[str] | None = None, *, takes: str = ""
+) -> None:
     """Parse flags, show our own messages on stderr, turn expected errors into one line.
 
-    arguments: the script's name, then its flags; None: as the script was called.
+    arguments: the script's name, then its flags; None: as the script was called. takes: what
+    `main` is given a list of, of at least one: the arguments that are no flags.
     """
 
     def guarded(left: Sequence[str]) -> None:
-        if len(left) > 1:
-            raise app.UsageError(f"unknown argument {left[1]!r}: every option begins with --")
+        given = list(left[1:])
+        if takes and not given:
+            raise app.UsageError(f"no {takes}: name at least one")
+        if given and not takes:
+            raise app.UsageError(f"unknown argument {given[0]!r}: every option begins with --")
         absl_logging.set_verbosity(absl_logging.WARNING)  # orbax tells every file it touches
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(message)s"))
@@ -35,7 +41,7 @@ def run(main: Callable[[], None], arguments: Sequence[str] | None = None) -> Non
         choose_kernels()
         keep_compiled()
         try:
-            main()
+            main(*[given] * bool(takes))
         except (ValueError, OSError, FloatingPointError, ImportError) as error:
             raise SystemExit(f"error: {error}") from error
 

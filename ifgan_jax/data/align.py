@@ -15,7 +15,7 @@ import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -34,6 +34,11 @@ BATCH = 16  # pictures of one size that the detector sees together
 SURE = 0.95  # score below which the picture is also tried upside down
 TINY = 20.0  # pixels between the eyes below which a face is reported as tiny
 DETECTOR = f"mtcnn facenet-pytorch 2.5.3, side {LARGEST_SIDE}"
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
+MISSING = "no face found, upright or upside down"
 
 # Statuses. The first five come with an image, the others without one.
 ALIGNED, GIVEN_STATUS, SEVERAL, TINY_FACE, UPSIDE_DOWN = (
@@ -87,10 +92,10 @@ def align(
         raise ValueError(f"alignment {alignment!r}: choose one of {', '.join(ALIGNMENTS)}")
     if alignment == GIVEN:
         for example, picture in pictures:
-            yield example, _given(picture, size)
+            yield example, scaled(picture, size)
         return
     with contextlib.closing(Detector(cache)) as detector:
-        for batch in _batches(pictures):
+        for batch in of_one_size(pictures):
             readable = [picture for _, picture in batch if not isinstance(picture, Exception)]
             found = iter(detector.detect(readable))
             for example, picture in batch:
@@ -100,7 +105,8 @@ def align(
                     yield example, _aligned(picture, next(found), alignment, size, example.dual)
 
 
-def _given(picture: Picture | Exception, size: int) -> Aligned:
+def scaled(picture: Picture | Exception, size: int) -> Aligned:
+    """A picture that is aligned already, in the size wanted."""
     if isinstance(picture, Exception):
         return Aligned(None, UNREADABLE, str(picture))
     image = Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC)
@@ -112,22 +118,53 @@ def _aligned(
 ) -> Aligned:
     """Choose a face and warp it. Of several: the largest, or, in a dual view, the most frontal."""
     if not len(detection.boxes):
-        return Aligned(None, NO_FACE, "no face found, upright or upside down", source=picture)
+        return Aligned(None, NO_FACE, MISSING, source=picture)
+    rank = _frontality(detection.points) if dual else _areas(detection)
+    face = _warped(picture, detection, int(rank.argmax()), alignment, size)
+    if face.status == ALIGNED and len(detection.boxes) > 1 and not dual:
+        reason = f"{len(detection.boxes)} faces; the largest is taken"
+        return dataclasses.replace(face, status=SEVERAL, reason=reason)
+    return face
+
+
+def every_face(
+    picture: Picture, detection: Detection, alignment: str, size: int
+) -> list[tuple[Aligned, Box, float]]:
+    """All faces of a picture, the largest first, with box and score (0 to 1).
+
+    Boxes are of the picture as it was given, also where the faces in it stand upside down.
+    """
+    height, width = picture.shape
+    found = []
+    for i in np.argsort(-_areas(detection), kind="stable"):
+        left, top, right, bottom = map(float, detection.boxes[i])
+        if detection.turned:
+            left, top, right, bottom = width - right, height - bottom, width - left, height - top
+        face = _warped(picture, detection, int(i), alignment, size)
+        found.append((face, (left, top, right, bottom), float(detection.scores[i])))
+    return found
+
+
+def _warped(
+    picture: Picture, detection: Detection, which: int, alignment: str, size: int
+) -> Aligned:
+    """One of the faces found, on its fixed places."""
     if detection.turned:
         picture = picture[::-1, ::-1]
-    left, top, right, bottom = detection.boxes.T
-    rank = _frontality(detection.points) if dual else (right - left) * (bottom - top)
-    points = detection.points[rank.argmax()].astype(np.float64)
+    points = detection.points[which].astype(np.float64)
     eyes = float(np.linalg.norm(points[1] - points[0]))
     status, reason = ALIGNED, ""
     if detection.turned:
         status, reason = UPSIDE_DOWN, "upside down; turned"
     elif eyes < TINY:
         status, reason = TINY_FACE, f"{eyes:.0f} pixels between the eyes; enlarged"
-    elif len(detection.boxes) > 1 and not dual:
-        status, reason = SEVERAL, f"{len(detection.boxes)} faces; the largest is taken"
     image = warp.warp(picture, warp.MAPS[alignment](points[:3]), size)
     return Aligned(image, status, reason, points, picture)
+
+
+def _areas(detection: Detection) -> Float[np.ndarray, " n"]:
+    left, top, right, bottom = detection.boxes.T
+    return (right - left) * (bottom - top)
 
 
 def _frontality(points: Float[np.ndarray, "n 5 2"]) -> Float[np.ndarray, " n"]:
@@ -137,11 +174,11 @@ def _frontality(points: Float[np.ndarray, "n 5 2"]) -> Float[np.ndarray, " n"]:
     return 1 - np.abs(2 * along - 1)
 
 
-def _batches(
-    pictures: Iterable[tuple[Example, Picture | Exception]],
-) -> Iterator[list[tuple[Example, Picture | Exception]]]:
+def of_one_size(
+    pictures: Iterable[tuple[T, Picture | E]],
+) -> Iterator[list[tuple[T, Picture | E]]]:
     """Neighbours of one size, at most BATCH of them; errors go along."""
-    batch: list[tuple[Example, Picture | Exception]] = []
+    batch: list[tuple[T, Picture | E]] = []
     shape: tuple[int, ...] | None = None
     for example, picture in pictures:
         other = not isinstance(picture, Exception) and shape not in (None, picture.shape)

@@ -8,6 +8,7 @@ import pytest
 
 from ifgan_jax.data import align as align_module
 from ifgan_jax.data.align import Aligned, Detector, align
+from ifgan_jax.data.photographs import Shot, find_faces
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.synthetic.parallel import Request, record
 from ifgan_jax.data.vendor.example import Example
@@ -148,3 +149,21 @@ def test_scripts_align_a_folder_and_a_delivery(tmp_path: Path):
 def test_unknown_alignment():
     with pytest.raises(ValueError, match="alignment 'rigid': choose one of similarity, affine"):
         list(align(iter([]), "rigid", 256, None))
+
+
+def test_every_face_of_a_photograph_has_its_box_and_row():
+    """Two people side by side, one of them smaller, and a wall."""
+    (large, at), (small, below) = face(0), face(1, size=160)
+    small = np.pad(small, ((40, 56), (30, 30)), mode="edge")
+    wall = np.full((256, 300), 120, np.uint8)
+    pictures = [(Shot("two.png", None), np.hstack([large, small])), (Shot("wall.png", None), wall)]
+    first, second, none = find_faces(iter(pictures), "similarity", 64)
+    offset = np.array([256 + 30, 40])
+    for found, eyes in ((first, at[:2]), (second, below[:2] + offset)):
+        left, top, right, bottom = found.box
+        assert ((eyes > (left, top)) & (eyes < (right, bottom))).all()
+        assert found.eyes == pytest.approx(np.linalg.norm(eyes[1] - eyes[0]), rel=0.15)
+        assert found.image.shape == (64, 64)
+        assert found.score > 0.7
+    assert first.eyes > second.eyes
+    assert (none.image, none.status) == (None, "no_face")

@@ -1,0 +1,117 @@
+"""Photographs and videos → aligned faces, found and warped as those of the data sets (Sec. 4.2)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ifgan_jax.data import align
+from ifgan_jax.data.vendor.pictures import VIDEOS, Picture, UnreadablePictureError, decode
+
+PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+class Shot(NamedTuple):
+    """A photograph, or a frame of a video."""
+
+    file: str
+    frame: int | None  # of a video, from 0
+
+
+class FoundFace(NamedTuple):
+    """A face and how well it was found, or why there is none."""
+
+    shot: Shot
+    image: UInt8[np.ndarray, "s s"] | None
+    status: str  # one of `align`'s
+    reason: str  # for people; "" when all is well
+    box: align.Box | None = None  # in the shot
+    score: float | None = None  # the detector's, 0 to 1
+    eyes: float | None = None  # pixels between them
+
+
+def listed(paths: Sequence[str | Path]) -> list[Path]:
+    """The pictures and videos named, and all below the folders named, in order.
+
+    Raises FileNotFoundError for what is not there, ValueError for a folder without any and for a
+    file that is neither by its ending.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file or folder")
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        kept = [file for file in inside if file.suffix.lower() in (*PICTURES, *VIDEOS)]
+        if not kept:
+            what = "holds no" if path.is_dir() else "is no"
+            endings = ", ".join((*PICTURES, *VIDEOS))
+            raise ValueError(f"{path}: {what} picture or video ({endings})")
+        files += kept
+    return files
+
+
+def shots(
+    files: Iterable[Path], every: int
+) -> Iterator[tuple[Shot, Picture | UnreadablePictureError]]:
+    """Photographs and every so many-th frame of videos, decoded one by one, or what went wrong."""
+    for file in files:
+        frame: int | None = None
+        try:
+            if file.suffix.lower() in VIDEOS:
+                for frame, picture in _frames(file, every):
+                    yield Shot(str(file), frame), picture
+            else:
+                yield Shot(str(file), None), decode(file.read_bytes(), str(file))
+        except OSError as error:
+            yield Shot(str(file), frame), UnreadablePictureError(f"{file}: {error}")
+        except UnreadablePictureError as error:
+            yield Shot(str(file), frame), error
+
+
+def find_faces(
+    pictures: Iterator[tuple[Shot, Picture | UnreadablePictureError]], alignment: str, size: int
+) -> Iterator[FoundFace]:
+    """Every face of each picture, the largest first; one row, without image, where there is none.
+
+    alignment: as the run's data were; "given" takes each picture as a face that is aligned already.
+    Raises ImportError where faces must be found and the extra `align` is missing.
+    """
+    if alignment == align.GIVEN:
+        for shot, picture in pictures:
+            face = align.scaled(picture, size)
+            yield FoundFace(shot, face.image, face.status, face.reason)
+        return
+    with closing(align.Detector(cache=None)) as detector:
+        for batch in align.of_one_size(pictures):
+            readable = [picture for _, picture in batch if not isinstance(picture, Exception)]
+            detections = iter(detector.detect(readable))
+            for shot, picture in batch:
+                if isinstance(picture, Exception):
+                    yield FoundFace(shot, None, align.UNREADABLE, str(picture))
+                    continue
+                faces = align.every_face(picture, next(detections), alignment, size)
+                for face, box, score in faces:
+                    assert face.points is not None
+                    eyes = float(np.linalg.norm(face.points[1] - face.points[0]))
+                    yield FoundFace(shot, face.image, face.status, face.reason, box, score, eyes)
+                if not faces:
+                    yield FoundFace(shot, None, align.NO_FACE, align.MISSING)
+
+
+def _frames(file: Path, every: int) -> Iterator[tuple[int, Picture]]:
+    """Number and gray picture of every so many-th frame, turned as the file says."""
+    try:
+        import av
+    except ImportError as error:
+        raise ImportError("videos need PyAV: pip install 'ifgan_jax[align]'") from error
+    try:
+        with av.open(str(file)) as container:
+            for number, frame in enumerate(container.decode(video=0)):
+                if number % every == 0:
+                    picture = frame.to_ndarray(format="gray")
+                    yield number, np.rot90(picture, round(frame.rotation / 90) % 4)
+    except (av.FFmpegError, IndexError, ValueError) as error:
+        raise UnreadablePictureError(f"{file}: no readable video ({error})") from error

@@ -1,0 +1,107 @@
+"""The expression of every face in photographs and videos, by a run that was trained.
+
+    python scripts/predict.py --workdir=runs/demo --output=answers photos/ holiday.jpg film.mp4
+
+Faces are found and aligned as the data sets' were (extra `align`), or taken as they are with
+--aligned. Writes predictions.csv and predictions.jsonl, a row for each face, and one that says why
+for each picture without; with --pictures also, for each face, what G made of it and where it
+looked, as pictures/<number of the face>.png.
+"""
+
+import csv
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from scripts import command_line
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run that was trained.")
+OUTPUT = flags.DEFINE_string("output", "predictions", "Folder for the answers; made if absent.")
+ALIGNED = flags.DEFINE_bool("aligned", False, "The pictures are aligned faces already.")
+ALIGNMENT = flags.DEFINE_enum("alignment", "similarity", ["similarity", "affine"], "Which map.")
+EVERY = flags.DEFINE_integer("every", 1, "Of a video every so many-th frame.", lower_bound=1)
+PICTURES = flags.DEFINE_bool("pictures", False, "Draw input, generated face and attention, too.")
+PLACES = ("left", "top", "right", "bottom")  # of a face's box, in pixels
+
+
+def main(paths: list[str]) -> None:
+    from ifgan_jax.data import align, photographs
+    from ifgan_jax.predict import Predictor
+
+    files = photographs.listed(paths)
+    predictor = Predictor.load(WORKDIR.value)
+    if PICTURES.value and predictor.config.method != "ifgan":
+        raise ValueError(f"--pictures: {WORKDIR.value} is a baseline's run, which has no generator")
+    alignment = align.GIVEN if ALIGNED.value else ALIGNMENT.value
+    found = photographs.find_faces(
+        photographs.shots(files, EVERY.value), alignment, predictor.config.data.image_size
+    )
+    output = Path(OUTPUT.value)
+    output.mkdir(parents=True, exist_ok=True)
+    faces = without = 0
+    with (
+        (output / "predictions.csv").open("w", newline="", encoding="utf-8") as table,
+        (output / "predictions.jsonl").open("w", encoding="utf-8") as lines,
+    ):
+        header = ["file", "frame", *PLACES, "score", "eyes", "status", "reason", "predicted"]
+        writer = csv.DictWriter(table, [*header, *predictor.class_names])
+        writer.writeheader()
+        for row in rows(predictor, found, output):
+            lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+            box = dict(zip(PLACES, row.pop("box") or (), strict=False))
+            shares = row.pop("probabilities") or {}
+            writer.writerow({**row, **box, **shares})
+            table.flush()
+            faces, without = faces + bool(row["predicted"]), without + (not row["predicted"])
+    print(f"{faces} faces in {len(files)} files; {without} pictures without: see the reasons")
+    print(f"written: {output / 'predictions.csv'}, {output / 'predictions.jsonl'}")
+
+
+def rows(predictor: Any, found: Iterator[Any], output: Path) -> Iterator[dict[str, Any]]:
+    """What is known of each face, a batch at a time, in order."""
+    size = predictor.config.evaluation.batch_size
+    number = 0
+    while batch := list(itertools.islice(found, size)):
+        seen = [face for face in batch if face.image is not None]
+        said = predictor(np.stack([face.image for face in seen])[..., None]) if seen else None
+        answers = iter(said.probabilities if said else ())
+        chosen = []
+        for face in batch:
+            row: dict[str, Any] = {"file": face.shot.file, "frame": face.shot.frame}
+            row["box"] = face.box and [round(side, 1) for side in face.box]
+            row |= {"score": face.score and round(face.score, 4)}
+            row |= {"eyes": face.eyes and round(face.eyes, 1)}
+            row |= {"status": face.status, "reason": face.reason}
+            row |= {"predicted": None, "probabilities": None}
+            if face.image is not None:
+                shares = [round(share, 6) for share in next(answers).tolist()]
+                row["probabilities"] = dict(zip(predictor.class_names, shares, strict=True))
+                row["predicted"] = predictor.class_names[int(np.argmax(shares))]
+                chosen.append(row["predicted"])
+            yield row
+        if PICTURES.value and said:
+            draw(predictor, said, chosen, output / "pictures", number)
+        number += len(seen)
+
+
+def draw(predictor: Any, said: Any, chosen: list[str], folder: Path, first: int) -> None:
+    """<number of the face, from 1>.png: the face, what G made of it, and where it looked."""
+    from ifgan_jax import build, evaluate, visualize
+
+    folder.mkdir(exist_ok=True)
+    networks = build.build_networks(predictor.config)
+    maps = evaluate.attention_maps(networks, predictor.state.generator, said.source)
+    for i, name in enumerate(chosen):
+        one = slice(i, i + 1)
+        figure = evaluate.draw_attention(said.source[one], said.generated[one], maps[one], [name])
+        (folder / f"{first + i + 1:06d}.png").write_bytes(visualize.png_bytes(figure))
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["workdir"])
+    command_line.run(main, takes="photograph, video or folder")

@@ -1,0 +1,151 @@
+"""What is predicted of files: which are read, what each row says, what becomes of the others."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ifgan_jax.data import align, photographs
+from ifgan_jax.data.vendor.pictures import UnreadablePictureError
+from ifgan_jax.evaluate import load_run_parts
+from ifgan_jax.predict import Predictor
+from tests import runs
+
+PICTURE = np.arange(40 * 30, dtype=np.uint32).reshape(40, 30).astype(np.uint8)
+
+
+def write_video(path: Path, frames: np.ndarray) -> None:
+    """Gray frames, losslessly."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:], "gray"
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="gray")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+
+
+def test_folders_are_read_in_order_and_the_rest_is_left(tmp_path: Path):
+    for name in ("b.PNG", "a/c.jpg", "a/film.avi", "a/notes.txt", "a/.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = [path.relative_to(tmp_path).as_posix() for path in photographs.listed([tmp_path])]
+    assert names == ["a/c.jpg", "a/film.avi", "b.PNG"]
+    assert photographs.listed([tmp_path / "b.PNG", tmp_path / "b.PNG"]) == 2 * [tmp_path / "b.PNG"]
+    with pytest.raises(FileNotFoundError, match=r"gone\.png: no such file"):
+        photographs.listed([tmp_path / "gone.png"])
+    with pytest.raises(ValueError, match=r"notes\.txt: is no picture or video \(\.bmp"):
+        photographs.listed([tmp_path / "a" / "notes.txt"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty: holds no picture"):
+        photographs.listed([tmp_path / "empty"])
+
+
+def test_photographs_and_frames_are_what_was_written(tmp_path: Path):
+    Image.fromarray(PICTURE).save(tmp_path / "a.png")
+    turned = Image.Exif()
+    turned[0x0112] = 3  # upside down
+    Image.fromarray(PICTURE).save(tmp_path / "b.png", exif=turned)
+    frames = np.stack([np.full((32, 48), 10 * i, np.uint8) for i in range(7)])
+    write_video(tmp_path / "c.mkv", frames)
+    (tmp_path / "d.jpg").write_bytes(b"no picture")
+    (tmp_path / "e.avi").write_bytes(b"no film")
+    files = photographs.listed([tmp_path])
+    found = list(photographs.shots(files, every=3))
+    assert [(Path(shot.file).name, shot.frame) for shot, _ in found] == [
+        ("a.png", None), ("b.png", None), ("c.mkv", 0), ("c.mkv", 3), ("c.mkv", 6),
+        ("d.jpg", None), ("e.avi", None),
+    ]  # fmt: skip
+    pictures = [picture for _, picture in found]
+    np.testing.assert_array_equal(pictures[0], PICTURE)
+    np.testing.assert_array_equal(pictures[1], PICTURE[::-1, ::-1])
+    np.testing.assert_array_equal(np.stack(pictures[2:5]), frames[::3])
+    for error, name in zip(pictures[5:], ("d.jpg", "e.avi"), strict=True):
+        assert isinstance(error, UnreadablePictureError)
+        assert name in str(error)
+
+
+def test_a_video_that_breaks_off_keeps_its_frames(tmp_path: Path):
+    path = tmp_path / "film.mkv"
+    write_video(path, np.random.default_rng(0).integers(0, 255, (30, 64, 64)).astype(np.uint8))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    found = [picture for _, picture in photographs.shots([path], every=1)]
+    assert 5 < len(found) <= 30
+    assert all(isinstance(picture, np.ndarray) for picture in found[:5])
+
+
+def detection(turned: bool) -> align.Detection:
+    """Two faces, the second larger."""
+    boxes = np.array([[4, 4, 12, 14], [10, 10, 26, 36]], np.float32)
+    points = np.array(
+        [
+            [[6, 7], [10, 7], [8, 10], [6, 12], [10, 12]],
+            [[14, 16], [22, 16], [18, 24]] + 2 * [[0, 0]],
+        ]
+    )
+    return align.Detection(boxes, np.array([0.9, 0.99], "f4"), points.astype("f4"), turned)
+
+
+def test_every_face_has_a_row_the_largest_first():
+    faces = align.every_face(PICTURE, detection(turned=False), "similarity", 36)
+    assert [box for _, box, _ in faces] == [(10, 10, 26, 36), (4, 4, 12, 14)]
+    assert [round(score, 2) for *_, score in faces] == [0.99, 0.9]
+    assert [face.status for face, *_ in faces] == ["tiny_face", "tiny_face"]
+    assert {face.image.shape for face, *_ in faces} == {(36, 36)}
+    turned = align.every_face(PICTURE, detection(turned=True), "similarity", 36)
+    assert turned[0][1] == (4, 4, 20, 30)  # in the picture as it was given
+    upright = align.every_face(PICTURE[::-1, ::-1], detection(turned=False), "similarity", 36)
+    np.testing.assert_array_equal(turned[0][0].image, upright[0][0].image)
+
+
+def test_the_script_on_aligned_faces(tmp_path: Path):
+    """Both files say what Python says; a broken picture has its row; pictures are drawn."""
+    workdir, photos, output = tmp_path / "run", tmp_path / "photos", tmp_path / "answers"
+    status, told = runs.train(workdir, "--config.epochs=1")
+    assert status == 0, told
+    predictor = Predictor.load(workdir)
+    faces = load_run_parts(predictor.config).test.images[:11]
+    photos.mkdir()
+    for i, image in enumerate(faces):
+        Image.fromarray(image[..., 0]).save(photos / f"{i:02d}.png")
+    (photos / "05a.png").write_bytes((photos / "05.png").read_bytes()[:60])
+    flags = [f"--workdir={workdir}", f"--output={output}", "--aligned", "--pictures", str(photos)]
+    status, told = runs.finish("predict", *flags)
+    assert status == 0, told
+    assert "11 faces in 12 files; 1 pictures without" in told
+    lines = [json.loads(line) for line in (output / "predictions.jsonl").read_text().splitlines()]
+    with (output / "predictions.csv").open() as stream:
+        table = list(csv.DictReader(stream))
+    assert [Path(row["file"]).name for row in lines] == sorted(p.name for p in photos.iterdir())
+    assert [row["file"] for row in table] == [row["file"] for row in lines]
+    broken = lines.pop(6)
+    assert (broken["status"], broken["predicted"]) == ("unreadable", None)
+    assert "05a.png" in broken["reason"]
+    assert table.pop(6)["reason"] == broken["reason"]
+    said = predictor(faces).probabilities
+    for row, cells, shares in zip(lines, table, said, strict=True):
+        assert list(row["probabilities"].values()) == pytest.approx(shares.tolist(), abs=1e-5)
+        assert row["predicted"] == predictor.class_names[shares.argmax()] == cells["predicted"]
+        assert float(cells["fear"]) == pytest.approx(row["probabilities"]["fear"])
+    drawn = sorted((output / "pictures").iterdir())
+    assert [path.name for path in drawn] == [f"{i:06d}.png" for i in range(1, 12)]
+    assert Image.open(drawn[0]).size[0] > 300
+
+
+def test_wrong_arguments_are_told_before_anything_is_written(tmp_path: Path):
+    flags = [f"--workdir={tmp_path / 'none'}", f"--output={tmp_path / 'answers'}"]
+    status, told = runs.finish("predict", *flags)
+    assert status == 1
+    assert "no photograph, video or folder: name at least one" in told
+    status, told = runs.finish("predict", *flags, str(tmp_path / "gone.jpg"))
+    assert (status, "gone.jpg: no such file or folder" in told) == (1, True)
+    Image.fromarray(PICTURE).save(tmp_path / "a.png")
+    status, told = runs.finish("predict", *flags, str(tmp_path / "a.png"))
+    assert status == 1
+    assert str(tmp_path / "none") in told
+    assert not (tmp_path / "answers").exists()
