@@ -25,7 +25,7 @@ CAPTION = (
     "Each representation of unseen people's faces, probed by a classifier of its own that was "
     "fitted on others. Left: how often the first of {gallery} people found by a query is the right "
     "one, the query showing other expressions than the gallery. Right: how often the expression is "
-    "told. Bars: 95 % over people; dashed: guessing. Good: at the left like guessing, at the right "
+    "told. Bars: 95 % intervals; dashed: guessing. Good: at the left like guessing, at the right "
     "as high as can be."
 )
 
@@ -39,7 +39,7 @@ def table(found: Mapping[str, Any]) -> Table:
     lines.append(("guessing", *(f"{100 * first[key][3]:.1f}" for key in columns)))
     people = found["people"]
     caption = (
-        f"What representations tell, in percent with 95 % over people: {people['gallery']} people "
+        f"What representations tell, in percent with 95 % intervals: {people['gallery']} people "
         f"of {found['data']}; probes of {people['train']} others, chosen on {people['validation']}"
     )
     return Table(caption, ("", *(COLUMNS[key] for key in columns)), tuple(lines))

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy import stats
 
-from ifgan_jax import bootstrap, tables
+from ifgan_jax import bootstrap, leak_report, tables, visualize
 from ifgan_jax.published import METHODS
 from ifgan_jax.tables import Table
 
@@ -169,18 +170,64 @@ def _best_baseline(methods: Mapping[str, Sequence[Run]]) -> str | None:
     )
 
 
-def write_table(folder: Path, output: Path) -> Table:
-    """The table of a folder's results, which it returns, as study.md, .tex and .csv in `output`.
+def probes(folder: Path) -> dict[str, dict[str, Any]]:
+    """By setting and method ("hard-ifgan"), what leak probes found, over seeds: as one probe.json.
 
-    Raises what `collect` raises, and ValueError for a folder without results.
+    Each seed has people and a run of its own: means, with Student's interval over the seeds; of
+    one seed, that over its people. Raises ValueError naming a damaged file.
+    """
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for path in sorted(folder.glob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found[f"{content['setting']}-{content['method']}"].append(content)
+            _merged([content])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{path} is no leak probe, or damaged ({error!r})") from error
+    return {name: _merged(seeds) for name, seeds in found.items()}
+
+
+def _merged(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One probe.json of several: what all of them have."""
+    rows: dict[str, dict[str, list[float]]] = {}
+    for which, row in seeds[0]["representations"].items():
+        if all(which in seed["representations"] for seed in seeds):
+            each = [seed["representations"][which] for seed in seeds]
+            rows[which] = {key: _over_seeds([one[key] for one in each]) for key in row}
+    sets = ", ".join(seed["data"] for seed in seeds)
+    return {"data": sets, "people": seeds[0]["people"], "representations": rows}
+
+
+def _over_seeds(measures: Sequence[Sequence[float]]) -> list[float]:
+    """Value, low, high and chance of a share measured on independent seeds."""
+    if len(measures) == 1:
+        return list(measures[0])
+    values = np.array([value for value, *_ in measures])
+    quantile = stats.t.ppf((1 + bootstrap.LEVEL) / 2, len(values) - 1)
+    half = quantile * values.std(ddof=1) / np.sqrt(len(values))
+    low, high = np.clip([values.mean() - half, values.mean() + half], 0, 1)
+    chance = fmean(chance for *_, chance in measures)
+    return [float(values.mean()), float(low), float(high), chance]
+
+
+def write(folder: Path, output: Path) -> list[Table]:
+    """All of a folder's results, as study.md, .tex and .csv in `output`; its leak probes beside.
+
+    Those are probe-<setting>-<method>.md, .tex, .csv and .png. Returns the tables.
+    Raises what `collect` and `probes` raise, and ValueError for a folder without results.
     """
     runs = collect(folder)
     if not runs:
         raise ValueError(f"{folder} holds no result of scripts/study.py")
+    made, leaks = {"study": table(runs)}, probes(folder / "probes")
+    made |= {f"probe-{name}": leak_report.table(found) for name, found in leaks.items()}
     output.mkdir(parents=True, exist_ok=True)
-    made = table(runs)
-    tables.write(made, output, "study")
-    return made
+    for name, one in made.items():
+        tables.write(one, output, name)
+    for name, found in leaks.items():
+        figure = leak_report.figure(found)
+        (output / f"probe-{name}.png").write_bytes(visualize.png_bytes(figure))
+    return list(made.values())
 
 
 def _text(estimate: Estimate, sign: str = "") -> str:

@@ -7,7 +7,8 @@ Several folders of results, of several machines, are given with commas. A cell n
 
     python scripts/report.py --study=docs/study/development --output=runs/study
 
-is the table of the study on rendered faces (`ifgan_jax.study`).
+is the table of the study on rendered faces, and those and figures of its leak probes
+(`ifgan_jax.study`).
 """
 
 from pathlib import Path
@@ -22,15 +23,15 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder of tables and figures; made
 
 
 def main() -> None:
+    from ifgan_jax import study
     from ifgan_jax.paper_tables import write_tables
-    from ifgan_jax.study import write_table
     from ifgan_jax.tables import markdown
 
     output = Path(OUTPUT.value)
     if (RESULTS.value is None) == (STUDY.value is None):
         raise ValueError("--results or --study: give one of them")
     if STUDY.value:
-        print(markdown(write_table(Path(STUDY.value), output)))
+        print("\n\n".join(map(markdown, study.write(Path(STUDY.value), output))))
         return
     tables = write_tables([Path(folder) for folder in RESULTS.value], output)
     print("\n\n".join(map(markdown, tables)))

@@ -39,12 +39,13 @@ LAYERS = [
         "visualize",
     ],
     ["models.convolution", "objective", "optimizers", "results", "tables", "data.synthetic_faces"],
-    ["models.layers", "leak_report", "probe", "study"],
+    ["models.layers", "leak_report", "probe"],
     [
         "models.attention",
         "models.discriminator",
         "models.classifier",
         "report",
+        "study",
         "data.align",
     ],
     [

@@ -109,6 +109,36 @@ def test_all_are_compared_with_the_baseline_that_is_tuned_best():
     ]
 
 
+def probe(folder: Path, method: str, seed: int, value: float, *more: str) -> None:
+    measure = [value, value - 0.05, value + 0.05, 0.01]
+    rows = {name: {"rank_1": measure, "expression": measure} for name in ("input", *more)}
+    content = {"setting": "hard", "method": method, "seed": seed, "data": f"set{seed}"}
+    content |= {"people": {"train": 160, "validation": 40, "gallery": 100}, "representations": rows}
+    (folder / f"hard-{method}-seed{seed}.json").write_text(json.dumps(content))
+
+
+def test_probes_of_several_seeds_are_one(tmp_path: Path):
+    """Mean ± Student's t σ/√n by its table, within 0 and 1; of one seed its own interval."""
+    for seed, value in enumerate((0.2, 0.3, 0.6)):
+        probe(tmp_path, "ifgan", seed, value, *["features"] * (seed < 2))
+    probe(tmp_path, "no_attention", 0, 0.5)
+    found = study.probes(tmp_path)
+    assert found["hard-no_attention"]["representations"]["input"]["rank_1"] == pytest.approx(
+        [0.5, 0.45, 0.55, 0.01]
+    )
+    merged = found["hard-ifgan"]
+    assert merged["data"] == "set0, set1, set2"
+    assert set(merged["representations"]) == {"input"}  # the last seed has no other
+    half = 4.3027 * np.std([0.2, 0.3, 0.6], ddof=1) / np.sqrt(3)
+    assert half > 0.4
+    assert merged["representations"]["input"]["expression"] == pytest.approx(
+        [1.1 / 3, 0, 1.1 / 3 + half, 0.01], rel=1e-4
+    )
+    (tmp_path / "hard-ifgan-seed3.json").write_text('{"setting": "hard"}')
+    with pytest.raises(ValueError, match=r"hard-ifgan-seed3\.json is no leak probe, or damaged"):
+        study.probes(tmp_path)
+
+
 def test_nobody_is_trained_on_and_tested():
     """Renderer seeds of training and test do not meet, nor those of two parts of the study."""
     used: dict[str, set[str]] = {}
