@@ -21,7 +21,8 @@ def get_config() -> ConfigDict:
     config.data.crop = 64
     config.generator.widths = (8, 16, 32, 64, 128)
     # What G leaves of a person is fainter than a grey level, and yet a linear probe reads it; under
-    # noise of four levels (of 255) it does not, and E is as good (docs/study.md).
+    # noise of four levels (of 255) it does not, at the cost of a point of accuracy or none
+    # (docs/study.md).
     config.generator.output_noise = 4 / 127.5
     config.discriminator.width = 16
     config.classifier.depth = 18

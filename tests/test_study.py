@@ -139,6 +139,19 @@ def test_probes_of_several_seeds_are_one(tmp_path: Path):
         study.probes(tmp_path)
 
 
+def test_documents_show_the_tables_of_the_committed_results(tmp_path: Path):
+    """Byte for byte, as `scripts/report.py --study` writes them."""
+    documents = {"README.md": ("final/study",), "docs/study.md": (
+        "final/probe-hard-ifgan_noise4", "development/study",
+    )}  # fmt: skip
+    for part in ("final", "development"):
+        study.write(Path("docs/study") / part, tmp_path / part)
+    for document, names in documents.items():
+        text = Path(document).read_text()
+        for name in names:
+            assert (tmp_path / f"{name}.md").read_text() in text, f"{document}: {name}"
+
+
 def test_nobody_is_trained_on_and_tested():
     """Renderer seeds of training and test do not meet, nor those of two parts of the study."""
     used: dict[str, set[str]] = {}
