@@ -62,7 +62,7 @@ LAYERS = [
     ["step", "data.parts", "data.check"],
     ["build"],
     ["predict"],
-    ["evaluate", "leak"],
+    ["evaluate", "export", "leak"],
     ["train"],
 ]
 PURE = (
