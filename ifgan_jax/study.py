@@ -180,8 +180,7 @@ def probes(folder: Path) -> dict[str, dict[str, Any]]:
     for path in sorted(folder.glob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            found[f"{content['setting']}-{content['method']}"].append(content)
-            _merged([content])
+            found[f"{content['setting']}-{content['method']}"].append(_merged([content]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path} is no leak probe, or damaged ({error!r})") from error
     return {name: _merged(seeds) for name, seeds in found.items()}

@@ -72,12 +72,17 @@ def rows(predictor: Any, found: Iterator[Any], output: Path) -> Iterator[dict[st
         answers = iter(said.probabilities if said else ())
         chosen = []
         for face in batch:
-            row: dict[str, Any] = {"file": face.shot.file, "frame": face.shot.frame}
-            row["box"] = face.box and [round(side, 1) for side in face.box]
-            row |= {"score": face.score and round(face.score, 4)}
-            row |= {"eyes": face.eyes and round(face.eyes, 1)}
-            row |= {"status": face.status, "reason": face.reason}
-            row |= {"predicted": None, "probabilities": None}
+            row: dict[str, Any] = {
+                "file": face.shot.file,
+                "frame": face.shot.frame,
+                "box": face.box and [round(side, 1) for side in face.box],
+                "score": face.score and round(face.score, 4),
+                "eyes": face.eyes and round(face.eyes, 1),
+                "status": face.status,
+                "reason": face.reason,
+                "predicted": None,
+                "probabilities": None,
+            }
             if face.image is not None:
                 shares = [round(share, 6) for share in next(answers).tolist()]
                 row["probabilities"] = dict(zip(predictor.class_names, shares, strict=True))

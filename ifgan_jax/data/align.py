@@ -94,15 +94,26 @@ def align(
         for example, picture in pictures:
             yield example, scaled(picture, size)
         return
+    for example, picture, detection in detected(pictures, cache):
+        if isinstance(picture, Exception):
+            yield example, Aligned(None, UNREADABLE, str(picture))
+        else:
+            yield example, _aligned(picture, detection, alignment, size, example.dual)
+
+
+def detected(
+    pictures: Iterable[tuple[T, Picture | E]], cache: Path | None
+) -> Iterator[tuple[T, Picture | E, Any]]:
+    """Each picture with its Detection, in order; an error that stands for one with None.
+
+    Raises ImportError when torch or facenet-pytorch is not installed.
+    """
     with contextlib.closing(Detector(cache)) as detector:
-        for batch in of_one_size(pictures):
+        for batch in _of_one_size(pictures):
             readable = [picture for _, picture in batch if not isinstance(picture, Exception)]
             found = iter(detector.detect(readable))
-            for example, picture in batch:
-                if isinstance(picture, Exception):
-                    yield example, Aligned(None, UNREADABLE, str(picture))
-                else:
-                    yield example, _aligned(picture, next(found), alignment, size, example.dual)
+            for key, picture in batch:
+                yield key, picture, None if isinstance(picture, Exception) else next(found)
 
 
 def scaled(picture: Picture | Exception, size: int) -> Aligned:
@@ -174,7 +185,7 @@ def _frontality(points: Float[np.ndarray, "n 5 2"]) -> Float[np.ndarray, " n"]:
     return 1 - np.abs(2 * along - 1)
 
 
-def of_one_size(
+def _of_one_size(
     pictures: Iterable[tuple[T, Picture | E]],
 ) -> Iterator[list[tuple[T, Picture | E]]]:
     """Neighbours of one size, at most BATCH of them; errors go along."""

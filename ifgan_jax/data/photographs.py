@@ -1,7 +1,6 @@
 """Photographs and videos → aligned faces, found and warped as those of the data sets (Sec. 4.2)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +8,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ifgan_jax.data import align
-from ifgan_jax.data.vendor.pictures import VIDEOS, Picture, UnreadablePictureError, decode
+from ifgan_jax.data.vendor.pictures import (
+    VIDEOS,
+    Picture,
+    UnreadablePictureError,
+    decode,
+    open_video,
+)
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -84,34 +89,26 @@ def find_faces(
             face = align.scaled(picture, size)
             yield FoundFace(shot, face.image, face.status, face.reason)
         return
-    with closing(align.Detector(cache=None)) as detector:
-        for batch in align.of_one_size(pictures):
-            readable = [picture for _, picture in batch if not isinstance(picture, Exception)]
-            detections = iter(detector.detect(readable))
-            for shot, picture in batch:
-                if isinstance(picture, Exception):
-                    yield FoundFace(shot, None, align.UNREADABLE, str(picture))
-                    continue
-                faces = align.every_face(picture, next(detections), alignment, size)
-                for face, box, score in faces:
-                    assert face.points is not None
-                    eyes = float(np.linalg.norm(face.points[1] - face.points[0]))
-                    yield FoundFace(shot, face.image, face.status, face.reason, box, score, eyes)
-                if not faces:
-                    yield FoundFace(shot, None, align.NO_FACE, align.MISSING)
+    for shot, picture, detection in align.detected(pictures, cache=None):
+        if isinstance(picture, Exception):
+            yield FoundFace(shot, None, align.UNREADABLE, str(picture))
+            continue
+        faces = align.every_face(picture, detection, alignment, size)
+        for face, box, score in faces:
+            assert face.points is not None
+            eyes = float(np.linalg.norm(face.points[1] - face.points[0]))
+            yield FoundFace(shot, face.image, face.status, face.reason, box, score, eyes)
+        if not faces:
+            yield FoundFace(shot, None, align.NO_FACE, align.MISSING)
 
 
 def _frames(file: Path, every: int) -> Iterator[tuple[int, Picture]]:
     """Number and gray picture of every so many-th frame, turned as the file says."""
-    try:
-        import av
-    except ImportError as error:
-        raise ImportError("videos need PyAV: pip install 'ifgan_jax[align]'") from error
-    try:
-        with av.open(str(file)) as container:
+    with open_video(str(file), str(file)) as container:
+        try:
             for number, frame in enumerate(container.decode(video=0)):
                 if number % every == 0:
                     picture = frame.to_ndarray(format="gray")
                     yield number, np.rot90(picture, round(frame.rotation / 90) % 4)
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        raise UnreadablePictureError(f"{file}: no readable video ({error})") from error
+        except Exception as error:  # PyAV raises whatever it meets
+            raise UnreadablePictureError(f"{file}: damaged video ({error})") from error

@@ -55,7 +55,7 @@ def decode(content: bytes, name: str) -> Picture:
 
 def count_frames(tree: Tree, file: str) -> int:
     """Frames of a video, counted by their packets, without decoding."""
-    with _open_video(tree, file) as container:
+    with open_video(io.BytesIO(tree.read(file)), str(tree.root / file)) as container:
         try:
             return sum(1 for packet in container.demux(video=0) if packet.size)
         except Exception as error:
@@ -65,7 +65,7 @@ def count_frames(tree: Tree, file: str) -> int:
 def _frames(tree: Tree, file: str, numbers: set[int]) -> dict[int, Picture]:
     """The frames of these numbers, upright."""
     frames: dict[int, Picture] = {}
-    with _open_video(tree, file) as container:
+    with open_video(io.BytesIO(tree.read(file)), str(tree.root / file)) as container:
         try:
             for number, frame in enumerate(container.decode(video=0)):
                 if number in numbers:
@@ -81,15 +81,19 @@ def _frames(tree: Tree, file: str, numbers: set[int]) -> dict[int, Picture]:
     return frames
 
 
-def _open_video(tree: Tree, file: str) -> Any:
+def open_video(source: str | io.BytesIO, name: str) -> Any:
+    """PyAV's container of a file, by its path or content; `name` is for the error.
+
+    Raises LayoutError without PyAV, UnreadablePictureError for what is no video.
+    """
     try:
         import av
     except ImportError as error:
         raise LayoutError("videos need PyAV: pip install 'ifgan_jax[align]'") from error
     try:
-        container = av.open(io.BytesIO(tree.read(file)))
+        container = av.open(source)
     except av.FFmpegError as error:
-        raise UnreadablePictureError(f"{tree.root / file}: no readable video ({error})") from error
+        raise UnreadablePictureError(f"{name}: no readable video ({error})") from error
     if not container.streams.video:
-        raise UnreadablePictureError(f"{tree.root / file}: has no video stream")
+        raise UnreadablePictureError(f"{name}: has no video stream")
     return container
