@@ -1,0 +1,37 @@
+"""Pages in headless Chromium, the system's own; without one these tests are skipped, and counted."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium found: install it by the system's package manager")
+    with sync_playwright() as playwright:
+        # Chromium's sandbox does not start as root, where tests of containers run.
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A new page; the test fails on an error in its console, or a request that leaves this machine."""
+    context = browser.new_context(accept_downloads=True)
+    opened, errors, requests = context.new_page(), [], []
+    opened.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("request", lambda request: requests.append(request.url))
+    yield opened
+    context.close()
+    assert errors == []
+    local = ("file:", "data:", "blob:", "about:", "http://127.0.0.1:", "ws://127.0.0.1:")
+    assert [url for url in requests if not url.startswith(local)] == []
