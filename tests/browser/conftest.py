@@ -1,4 +1,4 @@
-"""Pages in headless Chromium, the system's own; without one these tests are skipped, and counted."""
+"""Pages in headless Chromium, the system's; without one these tests are skipped, and counted."""
 
 import shutil
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A new page; the test fails on an error in its console, or a request that leaves this machine."""
+    """A new page; an error in its console, or a request that leaves this machine, fails the test."""
     context = browser.new_context(accept_downloads=True)
     opened, errors, requests = context.new_page(), [], []
     opened.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
