@@ -24,7 +24,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A new page; an error in its console, or a request that leaves this machine, fails the test."""
+    """A new page; an error in its console, or a request that leaves here, fails the test."""
     context = browser.new_context(accept_downloads=True)
     opened, errors, requests = context.new_page(), [], []
     opened.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
