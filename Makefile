@@ -1,16 +1,21 @@
 # make demo: train IF-GAN on rendered faces, in minutes.  make test: every test.  make check: lint, types.
 # Each makes .venv and installs what it needs; nothing is fetched but by pip. Python 3.11 or newer.
+# Other versions have an environment of their own (.venv.12), here with the newest that pip finds:
+#   make test PYTHON=python3.12 CONSTRAINTS=
+#   make test VENV=.venv.lowest CONSTRAINTS=constraints-lowest.txt
 PYTHON ?= python3
 EXTRAS ?= test
-BIN := .venv/bin
+CONSTRAINTS ?= constraints.txt
+VENV ?= .venv$(patsubst python3%,%,$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
 
 .PHONY: demo test check install clean
 
-install: .venv/installed-$(EXTRAS)
+install: $(VENV)/installed-$(EXTRAS)
 
-.venv/installed-%: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$*]"
+$(VENV)/installed-%: pyproject.toml $(CONSTRAINTS)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix --constraint ,$(CONSTRAINTS)) --editable ".[$*]"
 	touch $@
 
 demo: install
@@ -26,4 +31,4 @@ check: install
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv build dist *.egg-info .ruff_cache .mypy_cache
+	rm -rf .venv* build dist *.egg-info .ruff_cache .mypy_cache

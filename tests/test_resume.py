@@ -26,6 +26,16 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
+def test_the_same_command_twice_gives_the_same_bytes(unbroken: Path, tmp_path: Path):
+    """Every number of every step, each answer on the test part, and the checkpoints' arrays."""
+    workdir = tmp_path / "again"
+    status, output = runs.train(workdir)
+    assert status == 0, output
+    for name in ("metrics.jsonl", "metrics.json", "predictions.csv", "folds.json"):
+        assert (workdir / name).read_bytes() == (unbroken / name).read_bytes(), name
+    runs.assert_same_run(workdir, unbroken)
+
+
 def kill_when(workdir: Path, condition: Callable[[], bool], number: int) -> tuple[int, str]:
     """Start the run, send a signal as soon as `condition` holds."""
     process = runs.start("train", "--config=tests/tiny_config.py", f"--workdir={workdir}")
