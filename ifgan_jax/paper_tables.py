@@ -15,7 +15,7 @@ import numpy as np
 
 from ifgan_jax import page, visualize
 from ifgan_jax.published import DATA_SETS, METHODS, TABLE_1, TABLE_2, Published
-from ifgan_jax.report import FIGURE, NOT_RUN
+from ifgan_jax.report import CAPTIONS
 from ifgan_jax.results import SINGLE_RUNS, Cell, Failure, Result, cells, collect, paired_test
 from ifgan_jax.tables import Table, html_table, markdown, write
 from ifgan_jax.workdir import FREE_KEYS
@@ -37,11 +37,13 @@ $tests
 <h2>Not averaged</h2>
 $apart
 <h2>Expression transfer (Fig. 5)</h2>
+<p>$how_transfer</p>
 <div class="columns">$transfer</div>
 <h2>Attention maps (Fig. 6)</h2>
+<p>$how_attention</p>
 <div class="columns">$attention</div>
 <h2>Confusion</h2>
-<p>Test images by true expression (rows) and predicted one (columns), summed over the runs.</p>
+<p>$how_confusion Summed over the runs.</p>
 <div class="columns">$confusion</div>
 """)
 
@@ -79,6 +81,9 @@ def write_tables(folders: Sequence[Path], output: Path) -> list[Table]:
         transfer=_picture_columns(transfer),
         attention=_picture_columns(attention),
         confusion=_picture_columns(confusion),
+        how_transfer=CAPTIONS["transfer_grid"],
+        how_attention=CAPTIONS["attention_maps"],
+        how_confusion=CAPTIONS["confusion"],
     )
     lead = f"{len(results)} runs done, {len(failures)} failed; {len(known)} cells of the tables."
     page_path = output / "tables.html"
@@ -253,11 +258,4 @@ def _confusions(known: Cells) -> dict[str, bytes | None]:
 
 
 def _picture_columns(pictures: Mapping[str, bytes | None]) -> str:
-    return "\n".join(
-        FIGURE.substitute(
-            heading=html.escape(name),
-            image=f"<p>{NOT_RUN}</p>" if png is None else page.picture(png, name),
-            caption="",
-        )
-        for name, png in pictures.items()
-    )
+    return "\n".join(page.figure(name, png, "") for name, png in pictures.items())

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ifgan_jax import leak_report, page, visualize
+from ifgan_jax.page import NOT_RUN, cell
 from ifgan_jax.tables import html_table
 from ifgan_jax.workdir import read_metrics
-
-NOT_RUN = '<span class="none">not run</span>'
 
 # Key of metrics.json, its name, and how to read it; shares lie in [0, 1].
 HEADLINES = (
@@ -55,6 +54,7 @@ FACTS = (
     ("commit", "Commit"),
     ("config_hash", "Config hash"),
     ("data_hash", "Data hash"),
+    ("folds_hash", "Folds' hash"),
     ("averages_hash", "Average faces' hash"),
 )
 
@@ -81,7 +81,9 @@ PICTURES = (
     (
         "average_faces",
         "Average faces",
-        "The targets: the mean image of each expression over the training part only, of n images.",
+        "The targets: the mean image of each expression over the training part only, of n images. "
+        "Good: the expression is plain and nobody can be made out; the fewer images, the more of "
+        "single people remains.",
     ),
     (
         "confusion",
@@ -93,9 +95,14 @@ PICTURES = (
         "curves",
         "Curves",
         "Training: each step faint, the mean of each epoch bold. Validation: once an epoch, where "
-        "it is measured. The test part is never looked at before the end.",
+        "it is measured. Terms are weighted as eq. 1 adds them. Good: validation accuracy follows "
+        "that of training (a gap that widens is learning by heart), l1 falls, and "
+        "of the discriminator's two terms neither goes to 0, which would leave G nothing to learn "
+        "from. The test part is never looked at before the end.",
     ),
 )
+
+CAPTIONS = {name: caption for name, _, caption in PICTURES}
 
 BODY = string.Template("""<h2>Results</h2>
 $headlines
@@ -115,12 +122,6 @@ $leak
 <details><summary>All numbers of metrics.json</summary>$metrics</details>
 """)
 
-FIGURE = string.Template("""<figure>
-<h3>$heading</h3>
-$image
-<figcaption>$caption</figcaption>
-</figure>""")
-
 
 def write_report(workdir: Path) -> Path:
     """Gather the run's files in `workdir`/report.html and return its path.
@@ -131,15 +132,15 @@ def write_report(workdir: Path) -> Path:
     """
     if not workdir.is_dir():
         raise FileNotFoundError(f"no run in {workdir}: there is no such folder")
-    metrics, config = _read_json(workdir / "metrics.json"), _read_json(workdir / "config.json")
+    metrics, config = read_json(workdir / "metrics.json"), read_json(workdir / "config.json")
     body = BODY.substitute(
         headlines=_headline_table(metrics),
         facts=_fact_table(metrics),
         recall=_recall_table(metrics),
         pictures="\n".join(_figures(workdir / "pictures")),
-        leak=_leak(_read_json(workdir / "probe.json")),
+        leak=_leak(read_json(workdir / "probe.json")),
         last_epoch=_last_epoch_table(read_metrics(workdir)),
-        audit=_audit_list(_read_json(workdir / "folds.json")),
+        audit=_audit_list(read_json(workdir / "folds.json")),
         config=_json_block(config),
         metrics=_json_block(metrics),
     )
@@ -154,29 +155,27 @@ def _lead(metrics: Mapping[str, Any]) -> str:
     if "test_accuracy" not in metrics:
         return f"Test: {NOT_RUN}"
     accuracy, images, subjects = (
-        _text(metrics.get(k)) for k in ("test_accuracy", "num_test_images", "num_test_subjects")
+        cell(metrics.get(k)) for k in ("test_accuracy", "num_test_images", "num_test_subjects")
     )
     return f"Test accuracy <b>{accuracy}</b> on {images} images of {subjects} unseen subjects."
 
 
 def _headline_table(metrics: Mapping[str, Any]) -> str:
-    rows = []
-    for key, name, note in HEADLINES:
-        css = ' class="strong"' if key == "test_accuracy" else ""
-        rows.append(
-            f'<tr{css}><th scope="row">{name}<span class="note">{note}</span></th>'
-            f'<td class="number">{_text(metrics.get(key))}</td></tr>'
-        )
-    return _table(("measure", "value"), rows)
+    rows = [
+        (f'{name}<span class="note">{note}</span>', cell(metrics.get(key)))
+        for key, name, note in HEADLINES
+    ]
+    rows[0] = (f"<b>{rows[0][0]}</b>", f"<b>{rows[0][1]}</b>")
+    return page.table("Results", ("measure", "value"), rows, ("value",))
 
 
 def _fact_table(metrics: Mapping[str, Any]) -> str:
-    facts = [(name, _text(metrics.get(key))) for key, name in FACTS]
+    facts = [(name, cell(metrics.get(key))) for key, name in FACTS]
     versions = metrics.get("versions", {})
-    listed = ", ".join(f"{html.escape(k)} {_text(v)}" for k, v in versions.items())
+    listed = ", ".join(f"{html.escape(k)} {cell(v)}" for k, v in versions.items())
     facts.append(("Versions", listed or NOT_RUN))
-    rows = [f'<tr><th scope="row">{name}</th><td><code>{x}</code></td></tr>' for name, x in facts]
-    return _table((), rows)
+    rows = [(name, f"<code>{value}</code>") for name, value in facts]
+    return page.table("What was run", ("what", "value"), rows)
 
 
 def _recall_table(metrics: Mapping[str, Any]) -> str:
@@ -184,19 +183,25 @@ def _recall_table(metrics: Mapping[str, Any]) -> str:
     recalls = metrics.get("per_class_recall", {})
     if not recalls:
         return f"<p>{NOT_RUN}</p>"
-    counts = dict(zip(metrics.get("class_names", ()), metrics.get("confusion", ()), strict=False))
+    images = images_by_class(metrics)
     rows = []
     for name in metrics.get("class_names", recalls):
-        recall = recalls[name]
-        images = sum(counts[name]) if name in counts else None
-        value = '<span class="none">no images</span>' if recall is None else _text(recall)
-        width = 100 * (recall or 0)
-        rows.append(
-            f'<tr><th scope="row">{html.escape(name)}</th><td class="number">{_text(images)}</td>'
-            f'<td class="number">{value}</td>'
-            f'<td class="bar"><i style="width:{width:.1f}%"></i></td></tr>'
-        )
-    return _table(("expression", "images", "recall", ""), rows)
+        width = f"{100 * (recalls[name] or 0):.1f}%"
+        bar = f'<svg class="bar"><rect width="{width}" height="100%"/></svg>'
+        rows.append((html.escape(name), cell(images.get(name)), bar + recall(recalls[name])))
+    header = ("expression", "images", "recall")
+    return page.table("Recall of each expression", header, rows, header[1:])
+
+
+def images_by_class(metrics: Mapping[str, Any]) -> dict[str, int]:
+    """Of each expression, how many images were tested."""
+    confusion = metrics.get("confusion", ())
+    return dict(zip(metrics.get("class_names", ()), map(sum, confusion), strict=False))
+
+
+def recall(value: float | None) -> str:
+    """A recall's cell; a class without images has none."""
+    return '<span class="none">no images</span>' if value is None else cell(value)
 
 
 def _figures(folder: Path) -> Iterable[str]:
@@ -206,23 +211,15 @@ def _figures(folder: Path) -> Iterable[str]:
     for name in [*known, *others]:
         heading, caption = known.get(name, (name, ""))
         path = folder / f"{name}.png"
-        image = f"<p>{NOT_RUN}</p>"
-        if path.exists():
-            image = page.picture(path.read_bytes(), heading)
-        yield FIGURE.substitute(
-            heading=html.escape(heading), image=image, caption=html.escape(caption)
-        )
+        yield page.figure(heading, path.read_bytes() if path.exists() else None, caption)
 
 
 def _leak(found: Mapping[str, Any]) -> str:
     """What scripts/probe_identity.py found; nothing before it ran."""
     if not found:
         return ""
-    drawn = FIGURE.substitute(
-        heading=leak_report.HEADING,
-        image=page.picture(visualize.png_bytes(leak_report.figure(found)), leak_report.HEADING),
-        caption=leak_report.CAPTION.format(**found["people"]),
-    )
+    png, caption = visualize.png_bytes(leak_report.figure(found)), leak_report.CAPTION
+    drawn = page.figure(leak_report.HEADING, png, caption.format(**found["people"]))
     return f"<h2>Identity</h2>\n{drawn}\n{html_table(leak_report.table(found))}"
 
 
@@ -238,15 +235,12 @@ def _last_epoch_table(rows: Sequence[Mapping[str, Any]]) -> str:
             [row[key] for row in last if row.get(key) is not None]
             for key in (f"train/{name}", f"validation/{name}")
         )
-        cells = (math.fsum(training) / len(training) if training else None, *validation[-1:])
-        body.append(
-            f'<tr><th scope="row">{html.escape(name)}</th>'
-            + "".join(f'<td class="number">{"" if x is None else _text(x)}</td>' for x in cells)
-            + "<td></td>" * (2 - len(cells))
-            + "</tr>"
-        )
+        mean = cell(math.fsum(training) / len(training)) if training else ""
+        body.append((html.escape(name), mean, cell(validation[-1]) if validation else ""))
     note = f"Means over the last {len(last)} steps, up to step {last[-1]['step']}."
-    return f'<p class="soft">{note}</p>' + _table(("term", "training", "validation"), body)
+    header = ("term", "training", "validation")
+    shown = page.table("Every term of the last epoch", header, body, header[1:])
+    return f'<p class="soft">{note}</p>{shown}'
 
 
 def _audit_list(folds: Mapping[str, Any]) -> str:
@@ -257,26 +251,14 @@ def _audit_list(folds: Mapping[str, Any]) -> str:
     return f"<ul>{lines}</ul>" if lines else "<p>nothing shared, nothing nearly the same</p>"
 
 
-def _table(header: Sequence[str], rows: Sequence[str]) -> str:
-    return page.table(header, rows, ("value", "images", "recall", "training", "validation"))
-
-
-def _text(value: Any) -> str:
-    """A cell, escaped: floats to three decimals or four digits, None as "not run"."""
-    if value is None:
-        return NOT_RUN
-    if isinstance(value, float):
-        return f"{value:.3f}" if 0.1 <= abs(value) < 10 else f"{value:.4g}"
-    return html.escape(str(value))
-
-
 def _json_block(content: Mapping[str, Any]) -> str:
     if not content:
         return f"<p>{NOT_RUN}</p>"
     return f"<pre>{html.escape(json.dumps(content, indent=1))}</pre>"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """What the file holds, {} where there is none; raises ValueError naming a damaged one."""
     if not path.exists():
         return {}
     try:

@@ -55,15 +55,10 @@ def comma_separated(table: Table) -> str:
 
 def html_table(table: Table) -> str:
     """Escaped, under its caption; scrolls sideways where a screen is narrow."""
-    rows = [
-        f'<tr><th scope="row">{html.escape(name)}</th>'
-        + "".join(f'<td class="number">{html.escape(cell)}</td>' for cell in cells)
-        + "</tr>"
-        for name, *cells in table.rows
-    ]
-    header = [html.escape(cell) for cell in table.header]
-    body = page.table(header, rows, header[1:])
-    return f'<h3>{html.escape(table.caption)}</h3>\n<div class="wide">{body}</div>'
+    header = [html.escape(cell) or "name" for cell in table.header]  # a click on it sorts
+    rows = [[html.escape(cell) for cell in row] for row in table.rows]
+    body = page.table(table.caption, header, rows, header[1:])
+    return f"<h3>{html.escape(table.caption)}</h3>\n{body}"
 
 
 def write(table: Table, folder: Path, name: str) -> None:

@@ -208,7 +208,7 @@ def confusion_figure(matrix: Int[np.ndarray, "k k"], names: Sequence[str]) -> Fi
 
 def _curve(axis: Axes, rows: Rows, term: str) -> None:
     """Draws one panel of `curves`."""
-    steps, values, epochs = _series(rows, f"train/{term}")
+    steps, values, epochs = series(rows, f"train/{term}")
     if len(steps):
         ends = [np.flatnonzero(epochs == epoch) for epoch in np.unique(epochs)]
         means = np.array([values[i].mean() for i in ends])
@@ -217,24 +217,28 @@ def _curve(axis: Axes, rows: Rows, term: str) -> None:
         axis.plot(ends_at, means, "o-", color=BLUE, markersize=2, linewidth=1.6, label="training")
         values = means
     validation = [f"validation/{term}", f"validation/{term.rpartition('/')[2]}"]
-    steps, checked, _ = _series(rows, *validation)
+    steps, checked, _ = series(rows, *validation)
     if len(steps):
         axis.plot(
             steps, checked, "o-", color=VERMILLION, markersize=3, linewidth=1, label="validation"
         )
-    drawn = np.concatenate([values, checked])
+    dress(axis, term.replace("/", "\n"), np.concatenate([values, checked]))
+
+
+def dress(axis: Axes, title: str, drawn: Float[np.ndarray, " n"]) -> None:
+    """A small panel's title, grid and ticks; logarithmic if `drawn` spans more than a factor 50."""
     if len(drawn) and drawn.max() > 50 * drawn.min() > 0:
         axis.set_yscale("log")
     else:
         axis.yaxis.set_major_locator(MaxNLocator(4))
     axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))
-    axis.set_title(term.replace("/", "\n"), fontsize=SMALL, loc="left")
+    axis.set_title(title, fontsize=SMALL, loc="left")
     axis.tick_params(labelsize=SMALL)
     axis.grid(alpha=0.3, linewidth=0.5)
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _series(rows: Rows, *keys: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def series(rows: Rows, *keys: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Steps, values and epochs of the rows that hold a finite value under one of `keys`."""
     found: list[tuple[Any, ...]] = [
         (row["step"], value, row["epoch"])

@@ -55,6 +55,7 @@ LAYERS = [
         "data.photographs",
         "probe_network",
         "paper_tables",
+        "comparison",
     ],
     ["data.builder"],
     ["data.faces"],

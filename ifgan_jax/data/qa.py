@@ -59,16 +59,9 @@ class Report:
     def write(self, path: Path) -> None:
         """`path`.html and `path`.json."""
         facts = self.facts()
-        counts = [
-            f'<tr><th scope="row">{name}</th><td class="number">{count}</td></tr>'
-            for name, count in sorted(facts["statuses"].items())
-        ]
-        odd = [
-            f"<tr><td>{html.escape(e.name)}</td><td>{e.status}</td>"
-            f"<td>{html.escape(e.reason)}</td></tr>"
-            for e in self.entries
-            if e.reason
-        ]
+        counts = [(name, str(count)) for name, count in sorted(facts["statuses"].items())]
+        odd = [[html.escape(text) for text in entry] for entry in self.entries if entry.reason]
+        listed = page.table("Not as expected", ("picture", "status", "reason"), odd)
         remarks = "".join(f"<li>{html.escape(remark)}</li>" for remark in self.remarks)
         figures = "".join(
             f"<figure>{page.picture(png, name)}"
@@ -76,10 +69,12 @@ class Report:
             for name, png in self._sheet
         )
         body = (
-            f"<h2>Images by status</h2>{page.table(('status', 'images'), counts, ('images',))}"
-            f"<h2>Remarks</h2>{f'<ul>{remarks}</ul>' if remarks else '<p>none</p>'}"
-            "<h2>Left out, or not as expected</h2>"
-            + (page.table(("picture", "status", "reason"), odd) if odd else "<p>none</p>")
+            "<h2>Images by status</h2>"
+            + page.table("Images by status", ("status", "images"), counts, ("images",))
+            + "<h2>Remarks</h2>"
+            + (f"<ul>{remarks}</ul>" if remarks else "<p>none</p>")
+            + "<h2>Left out, or not as expected</h2>"
+            + (listed if odd else "<p>none</p>")
             + f"<h2>Error of the detector</h2>{_detector_table()}"
             + "<h2>Detections</h2><p class='soft'>Left: the source with eyes, nose tip and mouth "
             "corners; right: what is stored. All odd ones, and every "
@@ -97,10 +92,10 @@ def _detector_table() -> str:
     columns = ("faces", "point", "mean", "95th percentile", "bias right", "bias down", "missed")
     rows = []
     for row in measured["errors"]:
-        cells = [f"{row[c]:.3f}" if isinstance(row[c], float) else row[c] for c in columns]
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        cells = (row[c] for c in columns)
+        rows.append([f"{x:.3f}" if isinstance(x, float) else html.escape(str(x)) for x in cells])
     return (
-        page.table(columns, rows)
+        page.table("Error of the detector", columns, rows, columns[2:])
         + "<p class='soft'>In units of the distance between the eyes, on "
         + f"{measured['images']} rendered faces of each kind ({html.escape(measured['command'])}, "
         + f"{measured['date']}). Not measured on the owner's photographs.</p>"
