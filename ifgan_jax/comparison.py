@@ -7,6 +7,7 @@ array or model is touched here.
 
 import html
 import itertools
+import re
 import string
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -179,11 +180,15 @@ def _table(
     """A row for each of `lines` (key, name, perhaps a note), a column for each run."""
     rows = []
     for key, name, *notes in lines:
-        label = html.escape(name) + "".join(f'<span class="note">{note}</span>' for note in notes)
+        label = _breakable(name) + "".join(f'<span class="note">{note}</span>' for note in notes)
         rows.append((label, *(shown(run, key) for run in runs)))
-    # Long names may break at every _, too: three columns then fit a phone.
-    header = [what, *(html.escape(run.name).replace("_", "_<wbr>") for run in runs)]
+    header = [what, *(_breakable(run.name) for run in runs)]
     return page.table(caption, header, rows, header[1:])
+
+
+def _breakable(name: str) -> str:
+    """A folder's or key's name that may break at ., _ and /: three columns then fit a phone."""
+    return re.sub("([._/])", r"\1<wbr>", html.escape(name))
 
 
 def _number(run: Run, key: str) -> str:

@@ -49,7 +49,7 @@ def test_only_keys_that_differ_and_change_numbers_are_listed(three: list[Path], 
     assert texts[: texts.index("Recall of each expression")] == [
         *("key", "a", "b_", "c", "unfinished"),
         *("alpha", "absent", "0.300", "not run"),
-        *("batch_size", "32", "64", "not run"),
+        *("batch_", "size", "32", "64", "not run"),
     ]
     assert "They differ in none." in made([three[0], write_run(tmp_path / "d")], tmp_path).texts
 
