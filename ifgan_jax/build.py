@@ -35,7 +35,10 @@ DTYPES = ("float32", "bfloat16")
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What a config stands for, once the number of steps an epoch has is known."""
+    """What a config stands for, once the number of steps an epoch has is known.
+
+    `dataclasses.replace` puts something of one's own in place of a part (docs/extending.md).
+    """
 
     networks: Networks
     optimizers: Optimizers
@@ -43,6 +46,9 @@ class Experiment:
     augmentation: Augmentation
     step: Callable
     create_state: Callable[[jax.Array], GanState]
+
+
+Make = Callable[[ConfigDict, int], Experiment]  # as `build` below
 
 
 def build(config: ConfigDict, steps_per_epoch: int) -> Experiment:
@@ -132,6 +138,7 @@ def build_optimizer(config: ConfigDict, steps_per_epoch: int) -> optax.GradientT
 class Compiled(NamedTuple):
     """The jitted functions of a run over its mesh; the state given to `train_step` is used up."""
 
+    networks: Networks
     mesh: Mesh
     create_state: Callable
     all_finite: Callable  # state → whether no number in it is NaN or infinite
@@ -159,6 +166,7 @@ def compile_steps(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Com
         return joined
 
     return Compiled(
+        networks=networks,
         mesh=mesh,
         create_state=jax.jit(experiment.create_state, out_shardings=placed),
         all_finite=jax.jit(_all_finite, out_shardings=everywhere),

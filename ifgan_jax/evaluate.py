@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from ifgan_jax import build, hosts, metrics, report, visualize
 from ifgan_jax.augment import prepare
-from ifgan_jax.data.faces import Faces
+from ifgan_jax.data.faces import Faces, Load, load_prepared
 from ifgan_jax.data.parts import Parts, load_parts
 from ifgan_jax.data.protocol import class_names
 from ifgan_jax.models.generator import ATTENTION_STAGE
@@ -41,8 +41,8 @@ QUERY_POINTS = {"eye": (0.38, 0.34), "lip": (0.77, 0.5), "cheek": (0.58, 0.28)}
 GRID_SUBJECTS = 2  # unseen subjects for each expression, a row of the transfer grid
 
 
-def load_run_parts(config: ConfigDict) -> Parts:
-    """The audited parts of the run's fold; raises what `load_parts` raises."""
+def load_run_parts(config: ConfigDict, load: Load = load_prepared) -> Parts:
+    """The audited parts of the run's fold; takes `load` as, and raises what, `load_parts` does."""
     data = config.data
     return load_parts(
         data.name,
@@ -56,6 +56,7 @@ def load_run_parts(config: ConfigDict) -> Parts:
         averages_from=data.averages_from,
         validation_fraction=data.validation_fraction,
         strict=data.strict_audit,
+        load=load,
     )
 
 
@@ -93,7 +94,15 @@ def evaluate_run(
     generator = jax.device_get(compiled.whole(selected.generator))
     if hosts.is_first():
         _write_predictions(workdir, test, prediction, progress["class_names"])
-        _draw(workdir, config, generator, parts, prediction, np.array(results["confusion"]))
+        _draw(
+            workdir,
+            config,
+            compiled.networks,
+            generator,
+            parts,
+            prediction,
+            np.array(results["confusion"]),
+        )
         write_json(workdir / "metrics.json", results)
         report.write_report(workdir)
     return results
@@ -238,6 +247,7 @@ def _write_predictions(
 def _draw(
     workdir: Path,
     config: ConfigDict,
+    networks: Networks,
     generator: Player | None,
     parts: Parts,
     prediction: HostPrediction,
@@ -269,7 +279,7 @@ def _draw(
         if config.generator.attention:
             assert generator is not None
             firsts = np.unique(labels, return_index=True)[1]  # one subject for each expression
-            maps = attention_maps(build.build_networks(config), generator, source[firsts])
+            maps = attention_maps(networks, generator, source[firsts])
             figures["attention_maps"] = draw_attention(
                 source[firsts], generated[firsts], maps, [row_names[i] for i in firsts]
             )

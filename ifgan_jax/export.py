@@ -12,7 +12,7 @@ import numpy as np
 from jax import export
 from jaxtyping import Array, UInt8
 
-from ifgan_jax import build, step
+from ifgan_jax import step
 from ifgan_jax.predict import Predictor
 from ifgan_jax.tables import Table, markdown
 
@@ -57,7 +57,7 @@ they still tell of the person is measured by scripts/probe_identity.py.
 
 def stablehlo(predictor: Predictor) -> bytes:
     """What `jax.export.deserialize` reads: uint8 images → {"probabilities", "generated"}."""
-    networks = build.build_networks(predictor.config)
+    networks = predictor.compiled.networks
     state, data = jax.device_get(predictor.state), predictor.config.data
 
     def answers(images: UInt8[Array, "b h w c"]) -> dict[str, jax.Array]:

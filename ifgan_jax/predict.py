@@ -37,15 +37,17 @@ class HostPrediction(NamedTuple):
     features: Float[np.ndarray, "n d"]
 
 
-def open_run(workdir: Path) -> tuple[ConfigDict, build.Compiled]:
+def open_run(workdir: Path, make: build.Make = build.build) -> tuple[ConfigDict, build.Compiled]:
     """The config of a run that was trained, and its functions over the devices that it names.
+
+    make: as the run was trained with (`train.train`).
 
     Raises FileNotFoundError for a folder without a run, ValueError naming a key that cannot be.
     """
     config = read_config(workdir)
     mesh = sharding.make_mesh(jax.devices(), config.devices)
     build.check_evaluation(config, mesh.size)
-    return config, build.compile_steps(config, build.build(config, steps_per_epoch=1), mesh)
+    return config, build.compile_steps(config, make(config, 1), mesh)
 
 
 class Restored(NamedTuple):
@@ -98,10 +100,10 @@ class Predictor:
     state: GanState  # of the selected checkpoint
 
     @classmethod
-    def load(cls, workdir: str | Path) -> "Predictor":
-        """Raises what `open_run` and `restore` raise."""
+    def load(cls, workdir: str | Path, make: build.Make = build.build) -> "Predictor":
+        """Takes `make` as `open_run` does; raises what `open_run` and `restore` raise."""
         workdir = Path(workdir)
-        config, compiled = open_run(workdir)
+        config, compiled = open_run(workdir, make)
         return cls(workdir, config, compiled, restore(workdir, config, compiled).selected)
 
     @property

@@ -73,7 +73,7 @@ def create_state(
     ) -> Player:
         variables = network.init(jax.random.fold_in(key, use), *inputs, train=False)
         params = variables["params"]
-        return Player(params, variables["batch_stats"], optimizer.init(params))
+        return Player(params, variables.get("batch_stats", {}), optimizer.init(params))
 
     generator = discriminator = None
     if networks.generator is not None and networks.discriminator is not None:

@@ -15,8 +15,9 @@ Who learns from what (Fig. 2; G, D and E are updated together, from one forward 
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -41,6 +42,7 @@ from ifgan_jax.objective import Objective
 from ifgan_jax.state import GanState, Networks, Optimizers, Player
 
 AUGMENT = 0  # use of a step's key
+NOTHING: Mapping = MappingProxyType({})
 
 
 class Gradients(NamedTuple):
@@ -52,6 +54,7 @@ class Gradients(NamedTuple):
     generator_stats: Params
     discriminator_stats: Params
     classifier_stats: Params
+    generated: Image  # G's face of each image, without noise
     features: Features  # of the real and the fake pair of each image, neighbours
     metrics: Metrics
 
@@ -68,30 +71,31 @@ def train_step(
     augmentation: Augmentation,
 ) -> tuple[GanState, Metrics]:
     """Augment, G once, D on each pair, E on both pairs, three updates, the centres."""
-    assert state.generator is not None
-    assert state.discriminator is not None
-    source = _augmented(key, state, batch, augmentation)
+    source = augmented(key, state, batch, augmentation)
     grads = gan_gradients(state, source, targets[batch.label], batch.label, networks, objective)
-    new_state = GanState(
-        step=state.step + 1,
-        generator=_update(
-            state.generator, grads.generator, grads.generator_stats, optimizers.generator
-        ),
-        discriminator=_update(
-            state.discriminator,
-            grads.discriminator,
-            grads.discriminator_stats,
-            optimizers.discriminator,
-        ),
-        classifier=_update(
-            state.classifier, grads.classifier, grads.classifier_stats, optimizers.classifier
-        ),
-        centres=objective.update_centres(state.centres, grads.features, jnp.repeat(batch.label, 2)),
-    )
+    return apply_gradients(state, grads, batch.label, optimizers, objective)
+
+
+def apply_gradients(
+    state: GanState, grads: Gradients, label: Labels, optimizers: Optimizers, objective: Objective
+) -> tuple[GanState, Metrics]:
+    """The second half of `train_step`: three updates, the centres, and the norms beside the terms.
+
+    What else the state carries (docs/extending.md) stays as it is.
+    """
+    players = {
+        name: update(
+            getattr(state, name),
+            getattr(grads, name),
+            getattr(grads, f"{name}_stats"),
+            getattr(optimizers, name),
+        )
+        for name in Optimizers._fields
+    }
+    centres = objective.update_centres(state.centres, grads.features, jnp.repeat(label, 2))
+    new_state = dataclasses.replace(state, step=state.step + 1, centres=centres, **players)
     norms = {
-        "generator/gradient": optax.tree.norm(grads.generator),
-        "discriminator/gradient": optax.tree.norm(grads.discriminator),
-        "classifier/gradient": optax.tree.norm(grads.classifier),
+        f"{name}/gradient": optax.tree.norm(getattr(grads, name)) for name in Optimizers._fields
     }
     return new_state, grads.metrics | norms | _watch(state, objective)
 
@@ -108,7 +112,7 @@ def baseline_step(
     augmentation: Augmentation,
 ) -> tuple[GanState, Metrics]:
     """The paper's baseline: E alone on the source face, softmax and island loss (Sec. 4.3)."""
-    source = _augmented(key, state, batch, augmentation)
+    source = augmented(key, state, batch, augmentation)
     player = state.classifier
     forward = _forward(networks.classifier, player.batch_stats)
     (logits, features), pull, stats = jax.vjp(forward, player.params, source, has_aux=True)
@@ -119,7 +123,7 @@ def baseline_step(
     new_state = dataclasses.replace(
         state,
         step=state.step + 1,
-        classifier=_update(player, gradient, stats, optimizers.classifier),
+        classifier=update(player, gradient, stats, optimizers.classifier),
         centres=objective.update_centres(state.centres, features, batch.label),
     )
     metrics["classifier/accuracy"] = _accuracy(logits, batch.label)
@@ -134,8 +138,11 @@ def gan_gradients(
     label: Labels,
     networks: Networks,
     objective: Objective,
+    further: Mapping[str, Callable[[Image], Float[Array, ""]]] = NOTHING,
 ) -> Gradients:
     """Gradients of eq. 1 for each player, the others held, from one forward pass.
+
+    further: by name, losses of the generated face that G descends beside eq. 1.
 
     D's pass over the fake pair is pulled back twice: for D's part of eq. 2 into D's parameters, for
     G's part into the face. So is E's: for all of its loss into its parameters, for its loss on the
@@ -198,6 +205,8 @@ def gan_gradients(
     if objective.classifier_to_generator:
         of_fake_pairs = jax.tree.map(lambda x: x.at[0::2].set(0), cotangents)
         to_face["classifier"] = pull_classifier(of_fake_pairs)[1]
+    for name, loss in further.items():
+        metrics[f"generator/{name}"], to_face[name] = jax.value_and_grad(loss)(fake)
     (generator_gradient,) = pull_generator(sum(to_face.values()))
 
     metrics |= d_metrics | {"generator/adversarial": adversarial, "generator/l1": l1}
@@ -210,6 +219,7 @@ def gan_gradients(
         generator_stats,
         discriminator_stats,
         classifier_stats,
+        fake,
         features,
         metrics,
     )
@@ -263,7 +273,7 @@ def _forward(network: nn.Module, batch_stats: Params) -> Callable:
     def forward(params: Params, *inputs: jax.Array) -> tuple:
         held = {"params": params, "batch_stats": batch_stats}
         output, new = network.apply(held, *inputs, train=True, mutable=["batch_stats"])
-        return output, new["batch_stats"]
+        return output, new.get("batch_stats", {})  # a network of one's own may have none
 
     return forward
 
@@ -299,14 +309,16 @@ def _classifier_cotangents(
     return jax.tree.map(lambda *parts: sum(parts), *cotangents.values()), metrics
 
 
-def _update(
+def update(
     player: Player, gradient: Params, batch_stats: Params, optimizer: optax.GradientTransformation
 ) -> Player:
+    """One step of a player along its gradient, and the running statistics that its pass left."""
     updates, opt_state = optimizer.update(gradient, player.opt_state, player.params)
     return Player(optax.apply_updates(player.params, updates), batch_stats, opt_state)
 
 
-def _augmented(key: PRNGKey, state: GanState, batch: Batch, augmentation: Augmentation) -> Image:
+def augmented(key: PRNGKey, state: GanState, batch: Batch, augmentation: Augmentation) -> Image:
+    """The source faces of this step, in [-1, 1], by a key of `key`, the step and the use."""
     step_key = jax.random.fold_in(jax.random.fold_in(key, state.step), AUGMENT)
     dtype = state.centres.dtype
     return augment(step_key, batch.image, augmentation).astype(dtype)

@@ -21,7 +21,7 @@ from ifgan_jax.arrays import Batch, Metrics
 from ifgan_jax.augment import prepare
 from ifgan_jax.checkpoint import Checkpoints, restore_tree
 from ifgan_jax.data.audit import SHOWN
-from ifgan_jax.data.faces import Faces
+from ifgan_jax.data.faces import Faces, Load, load_prepared
 from ifgan_jax.data.parts import Parts
 from ifgan_jax.data.pipeline import num_batches, num_left_out, train_epoch
 from ifgan_jax.data.protocol import class_names
@@ -62,8 +62,17 @@ class Interruption:
         self.requested = True
 
 
-def train(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
+def train(
+    config: ConfigDict,
+    workdir: Path,
+    *,
+    make: build.Make = build.build,
+    load: Load = load_prepared,
+) -> dict[str, Any] | None:
     """Train `config` in `workdir`, going on from its last whole checkpoint, then test once.
+
+    make: the experiment of a config and the steps of an epoch; load: a data set of a folder and a
+    name; others than the package's own are in docs/extending.md, and are given again to go on.
 
     Returns the test metrics (also in metrics.json), or None when SIGTERM ended the run early: the
     same command goes on from there. The devices of all processes share each batch; all processes
@@ -80,10 +89,10 @@ def train(config: ConfigDict, workdir: Path) -> dict[str, Any] | None:
         checkpoints = Checkpoints(workdir / "checkpoints")
         pretrained = None if checkpoints.steps() else build.check_pretrained(config)
         with hosts.in_turn("data"):  # rendered or cut into folds where that was not yet done
-            parts = load_run_parts(config)
+            parts = load_run_parts(config, load)
         _check_processes_agree(config, parts, workdir)
         steps_per_epoch = _steps_per_epoch(config, parts)
-        compiled = build.compile_steps(config, build.build(config, steps_per_epoch), mesh)
+        compiled = build.compile_steps(config, make(config, steps_per_epoch), mesh)
         state, progress = _start(config, compiled, checkpoints, parts, pretrained)
         if hosts.is_first():
             claim(workdir, config)

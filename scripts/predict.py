@@ -96,11 +96,12 @@ def rows(predictor: Any, found: Iterator[Any], output: Path) -> Iterator[dict[st
 
 def draw(predictor: Any, said: Any, chosen: list[str], folder: Path, first: int) -> None:
     """<number of the face, from 1>.png: the face, what G made of it, and where it looked."""
-    from ifgan_jax import build, evaluate, visualize
+    from ifgan_jax import evaluate, visualize
 
     folder.mkdir(exist_ok=True)
-    networks = build.build_networks(predictor.config)
-    maps = evaluate.attention_maps(networks, predictor.state.generator, said.source)
+    maps = evaluate.attention_maps(
+        predictor.compiled.networks, predictor.state.generator, said.source
+    )
     for i, name in enumerate(chosen):
         one = slice(i, i + 1)
         figure = evaluate.draw_attention(said.source[one], said.generated[one], maps[one], [name])

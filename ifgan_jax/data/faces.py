@@ -11,7 +11,7 @@ import math
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -165,6 +165,9 @@ class Prepared(NamedTuple):
 
     splits: dict[str, Faces]
     subjects: list[str]
+
+
+Load = Callable[[str | pathlib.Path, str], Prepared]  # data_dir, name
 
 
 def load_prepared(

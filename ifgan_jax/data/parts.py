@@ -11,7 +11,7 @@ import numpy as np
 
 from ifgan_jax.data.audit import audit
 from ifgan_jax.data.averages import Averages, average_faces
-from ifgan_jax.data.faces import RAF_DB, SYNTHETIC, Faces, Prepared, joined, load_prepared
+from ifgan_jax.data.faces import RAF_DB, SYNTHETIC, Faces, Load, Prepared, joined, load_prepared
 from ifgan_jax.data.pipeline import fake_faces
 from ifgan_jax.data.protocol import Split, load_folds, split_subjects, subject_folds
 
@@ -48,6 +48,7 @@ def load_parts(
     averages_from: Sequence[str],
     validation_fraction: float,
     strict: bool,
+    load: Load = load_prepared,
 ) -> Parts:
     """Read the prepared data sets and cut them (Sec. 4.1), as docs/decisions.md rows n, o, y say.
 
@@ -60,6 +61,8 @@ def load_parts(
       averages_from: for RAF-DB: posed sets whose images, all of them, make the target faces; empty,
         for all others: the posed images of the training part.
       strict: everything that the audit finds is an error.
+      load: (data_dir, name) → the data set; `load_prepared`, or for data of one's own a function
+        that gives its faces and the people among whom folds are cut (docs/extending.md).
 
     Raises:
       ValueError: another image size, a fold or name that does not exist, an empty or overlapping
@@ -68,7 +71,7 @@ def load_parts(
     if repeated := {n for n in (name, *additional) if (name, *additional).count(n) > 1}:
         raise ValueError(f"data.additional: {', '.join(sorted(repeated))} is in use twice")
     sets = {
-        n: _load(n, data_dir, (image_size, image_size, channels), num_classes)
+        n: _load(n, data_dir, (image_size, image_size, channels), num_classes, load)
         for n in dict.fromkeys((name, *additional, *averages_from))
     }
     folds: dict[str, list[list[str]]] = {}
@@ -116,7 +119,9 @@ def load_parts(
     )
 
 
-def _load(name: str, data_dir: str | Path, shape: tuple[int, int, int], classes: int) -> Prepared:
+def _load(
+    name: str, data_dir: str | Path, shape: tuple[int, int, int], classes: int, load: Load
+) -> Prepared:
     if name.startswith(f"{FAKE}/"):
         if not (numbers := re.fullmatch(r"(\d+)_(\d+)", name.removeprefix(f"{FAKE}/"))):
             raise ValueError(f"data.name {name}: write {FAKE}/SIZE_SUBJECTS, such as {FAKE}/72_20")
@@ -124,7 +129,7 @@ def _load(name: str, data_dir: str | Path, shape: tuple[int, int, int], classes:
         faces = fake_faces(classes * subjects, size, subjects, seed=0, num_classes=classes)
         prepared = Prepared({"faces": faces}, sorted(set(faces.subjects.tolist())))
     else:
-        prepared = load_prepared(data_dir, name)
+        prepared = load(data_dir, name)
     for faces in prepared.splits.values():
         if faces.images.shape[1:] != shape:
             height, width, found = faces.images.shape[1:]
