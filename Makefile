@@ -1,4 +1,5 @@
 # make demo: train IF-GAN on rendered faces, in minutes.  make test: every test.  make check: lint, types.
+# make docs EXTRAS=docs: the API reference, build/api/index.html.
 # Each makes .venv and installs what it needs; nothing is fetched but by pip. Python 3.11 or newer.
 # Other versions have an environment of their own (.venv.12), here with the newest that pip finds:
 #   make test PYTHON=python3.12 CONSTRAINTS=
@@ -9,7 +10,7 @@ CONSTRAINTS ?= constraints.txt
 VENV ?= .venv$(patsubst python3%,%,$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install clean
+.PHONY: demo test check docs install clean
 
 install: $(VENV)/installed-$(EXTRAS)
 
@@ -29,6 +30,10 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The warnings left out are of annotations in JAX, optax and TensorFlow Datasets, one of which runs uname.
+docs: install
+	PDOC_ALLOW_EXEC=1 $(BIN)/python -W "ignore:Error parsing type annotation" -m pdoc ifgan_jax --output-directory build/api
 
 clean:
 	rm -rf .venv* build dist *.egg-info .ruff_cache .mypy_cache

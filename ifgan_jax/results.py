@@ -152,6 +152,7 @@ class Cell(NamedTuple):
 
     @property
     def expected_folds(self) -> int:
+        """The folds that a whole seed has."""
         return num_folds(self.runs[0].config)
 
     @property

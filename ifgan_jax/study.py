@@ -40,6 +40,7 @@ class Run(NamedTuple):
 
     @property
     def accuracy(self) -> float:
+        """The share of all images tested that was recognised, 0 to 1."""
         return float(self.right.sum() / self.images.sum())
 
 

@@ -224,6 +224,7 @@ class Detector:
         )
 
     def close(self) -> None:
+        """End the worker process."""
         self._worker.shutdown()
 
     def detect(self, pictures: list[Picture]) -> list[Detection]:

@@ -41,6 +41,7 @@ class Report:
         self._sheet: list[tuple[str, bytes]] = []
 
     def add(self, name: str, aligned: Aligned) -> None:
+        """Count an example; every odd one, and of the others every so many-th, is shown."""
         odd = bool(aligned.reason)
         if aligned.source is not None and (odd or len(self.entries) % self._every == 0):
             self._sheet.append((f"{aligned.status}: {name}", _drawn(aligned)))
@@ -52,6 +53,7 @@ class Report:
         return [entry for entry in self.entries if entry.status in ("no_face", "unreadable")]
 
     def facts(self) -> dict[str, Any]:
+        """Examples by status, the remarks, and what was odd: the content of the JSON file."""
         statuses = collections.Counter(entry.status for entry in self.entries)
         odd = [entry._asdict() for entry in self.entries if entry.reason]
         return {"statuses": dict(statuses), "remarks": self.remarks, "odd": odd}

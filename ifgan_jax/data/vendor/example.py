@@ -48,6 +48,7 @@ class Found(NamedTuple):
 
 
 def ordered(examples: list[Example]) -> list[Example]:
+    """By split, subject, sequence and frame."""
     return sorted(examples, key=lambda e: (e.split, e.subject, e.sequence, e.frame))
 
 
