@@ -34,7 +34,7 @@ from ifgan_jax.predict import (
 )
 from ifgan_jax.state import Networks, Player
 from ifgan_jax.step import variables
-from ifgan_jax.workdir import config_hash, read_metrics, write_json
+from ifgan_jax.workdir import config_hash, read_metrics, told, write_json
 
 # Where Fig. 6 asks: (row, column) as shares of the aligned face's sides.
 QUERY_POINTS = {"eye": (0.38, 0.34), "lip": (0.77, 0.5), "cheek": (0.58, 0.28)}
@@ -93,18 +93,19 @@ def evaluate_run(
             results["baseline_test_accuracy"] = beside["test_accuracy"]
     generator = jax.device_get(compiled.whole(selected.generator))
     if hosts.is_first():
-        _write_predictions(workdir, test, prediction, progress["class_names"])
-        _draw(
-            workdir,
-            config,
-            compiled.networks,
-            generator,
-            parts,
-            prediction,
-            np.array(results["confusion"]),
-        )
-        write_json(workdir / "metrics.json", results)
-        report.write_report(workdir)
+        with told(f"a file of {workdir}"):
+            _write_predictions(workdir, test, prediction, progress["class_names"])
+            _draw(
+                workdir,
+                config,
+                compiled.networks,
+                generator,
+                parts,
+                prediction,
+                np.array(results["confusion"]),
+            )
+            write_json(workdir / "metrics.json", results)
+            report.write_report(workdir)
     return results
 
 

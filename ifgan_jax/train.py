@@ -36,6 +36,7 @@ from ifgan_jax.workdir import (
     check_workdir,
     claim,
     lock,
+    told,
     versions,
     write_json,
 )
@@ -95,8 +96,9 @@ def train(
         compiled = build.compile_steps(config, make(config, steps_per_epoch), mesh)
         state, progress = _start(config, compiled, checkpoints, parts, pretrained)
         if hosts.is_first():
-            claim(workdir, config)
-            _write_data_card(workdir, parts)
+            with told(f"a file of {workdir}"):
+                claim(workdir, config)
+                _write_data_card(workdir, parts)
         with Interruption() as interruption, contextlib.closing(checkpoints):
             run = Run(
                 config,

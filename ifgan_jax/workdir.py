@@ -100,8 +100,9 @@ def claim(workdir: Path, config: ConfigDict) -> None:
     The caller has checked it with `check_workdir`.
     """
     started = {"epochs": config.epochs, "versions": versions()}
-    with (workdir / "history.jsonl").open("a") as stream:
-        stream.write(json.dumps(started) + "\n")
+    history = workdir / "history.jsonl"
+    before = history.read_text() if history.exists() else ""
+    write_text(history, before + json.dumps(started) + "\n")
     write_json(workdir / "versions.json", started["versions"])
     write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
 
@@ -137,9 +138,29 @@ def _compare(workdir: Path, owner: ConfigDict, config: ConfigDict) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that the file is whole at every moment."""
+    write_text(path, json.dumps(content, indent=1, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that is whole at every moment: as it was, then as it is now."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, default=str) + "\n")
+    partial.write_text(text)
     partial.replace(path)
+
+
+@contextlib.contextmanager
+def told(what: str | Path) -> Iterator[None]:
+    """An OSError within says that `what` could not be written, and what to do.
+
+    A full disk's own error names no file.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{what} could not be written ({error}). Make room, or see to the cause, and start the "
+            "same command again: it goes on from the last checkpoint"
+        ) from error
 
 
 def versions() -> dict[str, str]:
@@ -177,20 +198,24 @@ class MetricLog:
     A resumed run thus logs every step once, in order, whenever the one before was cut off. Both
     files are written here and now: a writer with a thread of its own waits for ever once its disk
     is full. Raises OSError naming the file and the remedy when a row cannot be written.
+
+    TensorBoard reads the files of a run by name, so that each start's has a number: by the time
+    alone, a clock that was set back would put the rows of a resumed run before those it replaces,
+    or in their very file.
     """
 
     def __init__(self, workdir: Path, step: int) -> None:
         self._path = workdir / "metrics.jsonl"
         rows = [row for row in read_metrics(workdir) if row["step"] <= step]
-        partial = self._path.with_name(self._path.name + ".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        partial.replace(self._path)
-        self._file = self._path.open("a")
-        board = workdir / "tensorboard"
-        board.mkdir(exist_ok=True)
-        self._board = EventsWriter(str(board / "events"), f".{step}")
         forget = SessionLog(status=SessionLog.START)  # TensorBoard drops what it has from here on
-        self._board.write_event(Event(step=step + 1, session_log=forget))
+        with self._told():
+            write_text(self._path, "".join(json.dumps(row) + "\n" for row in rows))
+            self._file = self._path.open("a")
+            board = workdir / "tensorboard"
+            board.mkdir(exist_ok=True)
+            number = len(list(board.iterdir()))
+            self._board = EventsWriter(str(board / f"events{number:04d}"), f".{step}")
+            self._board.write_event(Event(step=step + 1, session_log=forget))
 
     def write(self, row: dict[str, int | float]) -> None:
         """Append one step's row; it holds `step`, `epoch` and named terms."""
@@ -208,16 +233,8 @@ class MetricLog:
             os.fsync(self._file.fileno())
             self._board.flush()
 
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OSError(
-                f"{self._path} or tensorboard beside it could not be written ({error}). Make "
-                "room, or see to the cause, and start the same command again: it goes on from "
-                "the last checkpoint"
-            ) from error
+    def _told(self) -> contextlib.AbstractContextManager[None]:
+        return told(f"{self._path} or tensorboard beside it")
 
     def close(self) -> None:
         """Close both files; what a full disk refused has been told by `write` or `sync`."""

@@ -86,7 +86,7 @@ def test_metrics_after_the_checkpoint_are_forgotten(tmp_path: Path):
 def board(workdir: Path) -> list[tuple[int, float]]:
     """What TensorBoard would draw of train/l1: later files replace what they forget."""
     values: dict[int, float] = {}
-    for path in sorted((workdir / "tensorboard").iterdir(), key=lambda p: p.stat().st_mtime_ns):
+    for path in sorted((workdir / "tensorboard").iterdir()):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             event = tf.compat.v1.Event.FromString(record)
             if event.HasField("session_log"):
@@ -95,6 +95,19 @@ def board(workdir: Path) -> list[tuple[int, float]]:
                 assert value.tag == "train/l1"
                 values[event.step] = value.simple_value
     return [(step, pytest.approx(value, rel=1e-6)) for step, value in sorted(values.items())]
+
+
+def test_a_clock_that_goes_back_loses_nothing_on_the_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Nor one that stands still: each start has a file of its own, after those before it."""
+    for step, now in enumerate((2e9, 1e9, 1e9)):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        log = MetricLog(tmp_path, step)
+        log.write(row(step + 1))
+        log.write(row(step + 2))
+        log.close()
+    assert board(tmp_path) == [(step, step / 7) for step in (1, 2, 3, 4)]
 
 
 def test_a_damaged_row_is_named_and_nothing_is_dropped(tmp_path: Path):
@@ -112,6 +125,12 @@ def test_a_full_disk_under_the_metrics_is_told(tmp_path: Path):
     with pytest.raises(OSError, match=r"metrics\.jsonl .*could not be written.*same command"):
         log.write(row(1))
     log.close()  # raises nothing more
+
+
+def test_a_start_on_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Path, "write_text", lambda *_: Path("/dev/full").write_bytes(b"a"))
+    with pytest.raises(OSError, match=r"metrics\.jsonl .*could not be written.*same command"):
+        MetricLog(tmp_path, 0)
 
 
 def test_one_process_at_a_time(tmp_path: Path):

@@ -8,6 +8,7 @@ two people in 29 at least (2,600 images of 200 people; fewer in tests/data/test_
 import collections
 import contextlib
 import hashlib
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from PIL import Image
 
 from ifgan_jax.data.faces import Faces
 
+LOGGER = logging.getLogger(__name__)
 SIDE = 16  # of the difference hash
 NEAR = 16  # bits of 256 up to which two images are called near-duplicates
 SHOWN = 10  # offenders written out in one message
@@ -72,8 +74,11 @@ def image_hashes(faces: Faces, cache: Path | None) -> Hashes:
     """The hashes of each image; read from `cache` when the same faces were hashed before."""
     path = cache / f"{faces.hash()}.npz" if cache else None
     if path and path.exists():
-        with np.load(path) as stored:  # arrays only: numpy refuses pickles
-            return Hashes(stored["exact"], stored["near"])
+        try:
+            with np.load(path) as stored:  # arrays only: numpy refuses pickles
+                return Hashes(stored["exact"], stored["near"])
+        except Exception as error:  # of many types, by what was hit; zip checks its contents
+            LOGGER.warning("%s is damaged (%s): the images are hashed anew", path, error)
     exact = [hashlib.sha256(image.tobytes()).digest() for image in faces.images]
     hashes = Hashes(
         np.frombuffer(b"".join(exact), np.uint8).reshape(-1, 32),

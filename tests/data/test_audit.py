@@ -128,3 +128,19 @@ def test_hashes_are_cached_by_content(tmp_path: Path, monkeypatch: pytest.Monkey
     again = image_hashes(faces, tmp_path)
     assert np.array_equal(first.exact, again.exact)
     assert np.array_equal(first.near, again.near)
+
+
+def test_damaged_hashes_are_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Cut short, or with any one bit flipped: right hashes, never an error."""
+    faces = fake_faces(6, 8, num_subjects=2, seed=0, num_classes=3)
+    first = image_hashes(faces, tmp_path)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    flipped = [(i, whole[i] ^ 1 << i % 8) for i in range(len(whole))]
+    damaged = [whole[:i] + bytes([byte]) + whole[i + 1 :] for i, byte in flipped[::7]]
+    for content in (b"", whole[: len(whole) // 2], *damaged):
+        path.write_bytes(content)
+        again = image_hashes(faces, tmp_path)
+        assert np.array_equal(first.exact, again.exact)
+        assert np.array_equal(first.near, again.near)
+    assert "is damaged" in caplog.text

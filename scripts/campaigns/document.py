@@ -1,0 +1,65 @@
+"""The tables of docs/reliability.md from the committed results, the same bytes each time.
+
+    python scripts/campaign.py document
+
+The text of the page is written by hand; what stands between two marks, `<!-- crashes -->` and
+`<!-- end of crashes -->`, is replaced by the tables of the JSON files of that name in
+docs/reliability: crashes.json, crashes_disk.json, ….
+"""
+
+import json
+import re
+from pathlib import Path
+
+from absl import flags
+
+from ifgan_jax.tables import Table, markdown
+from scripts.campaigns import crashes, long_run, report
+
+PAGE = flags.DEFINE_string(
+    "page", "docs/reliability.md", "Its results lie in the folder beside it.", allow_override=True
+)
+
+
+def fuzz_tables(result: report.Result) -> list[Table]:
+    """A row for each thing that was fed with made-up input."""
+    header = ("", "inputs tried", "accepted", "refused", "peak memory", "errors by kind")
+    rows = []
+    for name, target in result["targets"].items():
+        errors = target["errors"]
+        kinds = "; ".join(f"{kind}: {count}" for kind, count in errors.items())
+        counts = [str(n) for n in (target["tries"], target["accepted"], sum(errors.values()))]
+        rows.append((name, *counts, f"{target['peak_mib']:.0f} MiB", kinds))
+    return [Table("Made-up input", header, tuple(rows))]
+
+
+TABLES = {"crashes": crashes.tables, "long_run": long_run.tables, "fuzz": fuzz_tables}
+
+
+def main() -> None:
+    path = Path(PAGE.value)
+    path.write_text(page(path))
+    print(f"written: {path}")
+
+
+def page(path: Path) -> str:
+    """The page with its tables made anew. Raises ValueError where a mark is missing."""
+    text = path.read_text()
+    for name in TABLES:
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        marks = re.compile(f"{begin}.*{end}", re.DOTALL)
+        if len(marks.findall(text)) != 1:
+            raise ValueError(f"{path}: {begin.strip()} and {end} are expected, once each")
+        made = begin + section(name, path.with_suffix("")) + end
+        text = marks.sub(lambda _, made=made: made, text)
+    return text
+
+
+def section(name: str, folder: Path) -> str:
+    """The tables of all results of one command; says so where there is none."""
+    parts = []
+    for file in sorted(folder.glob(f"{name}*.json")):
+        result = json.loads(file.read_text())
+        parts += [markdown(table) for table in TABLES[name](result)]
+        parts.append(report.describe(result))
+    return "\n" + "\n\n".join(parts or ["Not run yet."]) + "\n\n"

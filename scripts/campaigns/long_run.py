@@ -1,0 +1,125 @@
+"""Thousands of steps of the demo: memory has to stay flat, and nothing to be compiled again.
+
+    python scripts/campaign.py long_run --steps=3000 --output=docs/reliability/long_run.json
+
+One run of configs/demo.py with as many epochs as that takes, in this process, by the very loop that
+scripts/train.py calls, with its validations, checkpoints and test. Resident memory is read every
+few steps. Flat: the line of least squares through it, from the end of the warm-up (a fifth of all
+steps) on, rises by less than SLOPE. Compilations are those that JAX tells (from its cache or not).
+"""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from configs import demo
+from ifgan_jax import train as loop
+from ifgan_jax.tables import Table
+from scripts.campaigns import report
+
+SLOPE = 10.0  # MiB for 1000 steps
+WARM_UP = 0.2  # of all steps: allocators fill their pools, files are first read
+EVERY = 5  # steps from one reading of the memory to the next
+KEPT = 200  # readings that the result holds
+STATUS = Path("/proc/self/status")  # Linux
+EVENT = "/jax/core/compile/backend_compile_duration"
+
+STEPS = flags.DEFINE_integer("steps", 3000, "At least so many.", lower_bound=1, allow_override=True)
+WORKDIR = flags.DEFINE_string(
+    "workdir", "runs/campaigns/long_run", "Of the run; emptied first.", allow_override=True
+)
+DATA = flags.DEFINE_string(
+    "data", None, "In place of the demo's faces, such as fake_faces/72_20.", allow_override=True
+)
+
+
+class Watch:
+    """What memory and compiler do while `ifgan_jax.train` runs its steps."""
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.memory: list[tuple[int, float]] = []  # step, MiB
+        self.compiled: list[tuple[int, str]] = []  # steps logged before, function
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+
+    def _listen(self, event: str, seconds: float, **facts: Any) -> None:
+        if event == EVENT:
+            self.compiled.append((self.step, str(facts.get("fun_name", "unnamed"))))
+
+    def logged(self) -> None:
+        """After each step's row."""
+        self.step += 1
+        if self.step % EVERY == 0:
+            self.memory.append((self.step, resident()))
+
+
+def main() -> None:
+    config = demo.get_config().unlock()
+    if DATA.value:
+        config.data.name = DATA.value
+    workdir, watch, started = Path(WORKDIR.value), Watch(), time.monotonic()
+    shutil.rmtree(workdir, ignore_errors=True)
+    steps_per_epoch = loop.num_batches(
+        len(loop.load_run_parts(config).train), config.batch_size, keep_tail=False
+    )
+    config.epochs = -(-STEPS.value // steps_per_epoch)
+    log_step = loop.log_step
+
+    def log_and_look(*arguments: Any) -> Any:
+        row = log_step(*arguments)
+        watch.logged()
+        return row
+
+    loop.log_step = log_and_look
+    loop.train(config.lock(), workdir)
+    content = measured(watch, steps_per_epoch, time.monotonic() - started)
+    report.finish("long_run", content, tables)
+    if content["slope_mib"] >= SLOPE:
+        raise ValueError(f"memory grew by {content['slope_mib']:.1f} MiB for 1000 steps")
+    if content["compiled_later"]:
+        raise ValueError(f"compiled after the first epoch: {content['compiled_later']}")
+
+
+def measured(watch: Watch, epoch: int, seconds: float) -> report.Result:
+    """The result: of compilations those of steps, not of the test that follows the last one."""
+    steps, memory = np.array(watch.memory).T
+    after = steps > WARM_UP * watch.step
+    slope, _ = np.polyfit(steps[after], memory[after], 1)
+    thinned = watch.memory[:: -(-len(watch.memory) // KEPT)]
+    return {
+        "steps": watch.step,
+        "seconds": seconds,
+        "slope_mib": 1000 * float(slope),
+        "limit_mib": SLOPE,
+        "warm_mib": float(memory[after][0]),
+        "last_mib": float(memory[-1]),
+        "peak_mib": float(memory.max()),
+        "compiled_first": sum(at <= epoch for at, _ in watch.compiled),
+        "compiled_later": [name for at, name in watch.compiled if epoch < at < watch.step],
+        "memory": [[step, round(mib, 1)] for step, mib in thinned],
+    }
+
+
+def resident() -> float:
+    """MiB of memory that this process holds."""
+    (line,) = (row for row in STATUS.read_text().splitlines() if row.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def tables(result: report.Result) -> list[Table]:
+    rows = (
+        ("steps", str(result["steps"])),
+        ("host memory after the warm-up", f"{result['warm_mib']:.0f} MiB"),
+        ("host memory at the last step", f"{result['last_mib']:.0f} MiB"),
+        ("highest", f"{result['peak_mib']:.0f} MiB"),
+        ("growth for 1000 steps, by least squares", f"{result['slope_mib']:+.2f} MiB"),
+        ("growth that fails", f"{result['limit_mib']:.0f} MiB"),
+        ("programs compiled in the first epoch", str(result["compiled_first"])),
+        ("programs compiled in a later one", str(len(result["compiled_later"]))),
+    )
+    return [Table("A long run of the demo", ("", "value"), rows)]

@@ -1,0 +1,129 @@
+"""Runs that are hit, by the functions of scripts/campaign.py, which does it hundreds of times.
+
+E alone is trained here: it starts in a third of the time (test_resume kills all three networks).
+"""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts.campaigns import damage, document, faults, kills, process
+from scripts.campaigns.faults import Scene
+from scripts.campaigns.judge import whole_steps
+from tests import runs
+
+FLAGS = (
+    "--config=tests/tiny_config.py",
+    "--config.method=baseline",
+    "--config.classifier.inputs=source",
+    "--config.epochs=6",
+    "--config.batch_size=32",  # 3 steps an epoch
+)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    site = process.Site(FLAGS, runs.environment())
+    return faults.stage(site, tmp_path_factory.mktemp("crashes") / "reference", most=0)
+
+
+def test_ten_kills_lose_nothing(scene: Scene):
+    hits = list(kills.kills(scene, random.Random(0), 10))
+    assert len(hits) >= 10
+    assert len({hit.where for hit in hits}) >= 4
+    assert [hit for hit in hits if hit.lost or hit.error] == []
+
+
+def test_read_only_then_an_odd_clock_odd_times_and_a_second_run(scene: Scene):
+    """Faults that leave a run as it is: refused with a line, or without effect."""
+    workdir = scene.unfinished()
+    try:
+        with faults.read_only(workdir):
+            refused = scene.site.finish(workdir)
+        assert refused.error() == "workdir cannot be written"
+    except faults.NotRunError as error:
+        print(f"not run: {error}")
+    damage.set_times(workdir, random.Random(0), future=True)
+    first = scene.site.start(workdir, **damage.backwards(-damage.YEARS))
+    moment = process.moment("as it takes the workdir", workdir, 0, 3, random.Random(0))
+    assert first.wait_for(moment)
+    first.send(signal.SIGSTOP)  # or it might be done before the second one begins
+    second = scene.site.finish(workdir)
+    first.send(signal.SIGCONT)
+    assert second.error() == "workdir in use by another process"
+    assert scene.judged("", workdir, first.end()).lost == []
+
+
+def test_the_judge_sees_what_is_lost(scene: Scene):
+    last = scene.last_step
+    workdir = scene.finished()
+    assert scene.judge.losses(workdir, last) == []
+    assert scene.judge.differences(workdir) == []
+    (workdir / "predictions.csv").write_text("other")
+    (workdir / "metrics.jsonl").write_text("")
+    lacking = {"metrics.jsonl", "metrics.jsonl: not one row a step", "predictions.csv"}
+    assert set(scene.judge.differences(workdir)) == lacking
+    data = max(faults.files(workdir / "checkpoints" / f"{last:08d}" / "state"), key=size)
+    assert "flipped" in faults.flip(data, random.Random(0))
+    (lost,) = scene.judge.losses(workdir, last)[:1]
+    assert lost == f"{last} was saved, {whole_steps(workdir)[-2]} is restored"
+    assert any("state" in name for name in scene.judge.differences(workdir))
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def test_an_error_without_a_remedy_is_unclear():
+    def kind(output: str, status: int = 1) -> str:
+        return process.Ended(status, output).error()
+
+    told = "error: workdir a cannot be written: [Errno 30] Read-only file system"
+    assert kind(told) == "workdir cannot be written"
+    assert kind(f"Traceback\n{told}").startswith("unclear: error: workdir a")
+    assert kind(told, -signal.SIGSEGV).startswith("unclear")
+    assert kind("error: [Errno 28] No space left on device").startswith("unclear: error: [")
+
+
+def test_the_clock_runs_backwards(tmp_path: Path):
+    """In a process that is started so; its wait of 0.1 s is 0.1 s before its start."""
+    program = tmp_path / "program.py"
+    program.write_text("import time; a = time.time(); time.sleep(0.1); print(time.time() - a, a)")
+    environment = {**runs.environment(), **damage.backwards(-1e8)}
+    command = [sys.executable, str(program)]
+    output = subprocess.run(command, env=environment, capture_output=True, check=True).stdout
+    passed, start = map(float, output.split())
+    assert passed < -0.09
+    assert start == pytest.approx(time.time() - 1e8, abs=100)
+
+
+def test_the_page_shows_the_committed_results(tmp_path: Path):
+    page = Path("docs/reliability.md")
+    assert document.page(page) == page.read_text()
+    (tmp_path / "page.md").write_text(page.read_text().replace("<!-- end of fuzz -->", ""))
+    with pytest.raises(ValueError, match=r"page\.md: <!-- fuzz --> and .* are expected"):
+        document.page(tmp_path / "page.md")
+
+
+def test_the_page_shows_all_kinds_of_results(tmp_path: Path):
+    page, folder = tmp_path / "page.md", tmp_path / "page"
+    marks = "".join(f"<!-- {name} -->\n<!-- end of {name} -->\n" for name in document.TABLES)
+    page.write_text(f"before\n{marks}after\n")
+    assert document.page(page).count("Not run yet.") == 3
+    folder.mkdir()
+    target = {"tries": 9, "accepted": 4, "errors": {"cut": 3, "empty": 2}, "peak_mib": 1.5}
+    content = {"command": "c", "date": "d", "commit": "e", "versions": {"jax": "1"}}
+    (folder / "fuzz.json").write_text(json.dumps(content | {"targets": {"config": target}}))
+    made = document.page(page)
+    assert "| config | 9 | 4 | 5 | 2 MiB | cut: 3; empty: 2 |" in made
+    assert "`c` · d · jax 1 · commit e" in made
+    page.write_text(made)
+    assert document.page(page) == made
+    assert made.startswith("before\n")
+    assert made.endswith("after\n")
