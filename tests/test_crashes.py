@@ -9,12 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
+import jax
+import jax.numpy as jnp
 import pytest
 
-from scripts.campaigns import damage, document, faults, kills, process
-from scripts.campaigns.faults import Scene
+from scripts.campaigns import crashes, damage, document, faults, kills, long_run, process
+from scripts.campaigns.faults import Outcome, Scene
 from scripts.campaigns.judge import whole_steps
 from tests import runs
 
@@ -89,6 +93,47 @@ def test_an_error_without_a_remedy_is_unclear():
     assert kind(f"Traceback\n{told}").startswith("unclear: error: workdir a")
     assert kind(told, -signal.SIGSEGV).startswith("unclear")
     assert kind("error: [Errno 28] No space left on device").startswith("unclear: error: [")
+
+
+def test_outcomes_are_counted_and_shown():
+    """Lost is lost whatever the error, an unclear error no refusal; a fault may be impossible."""
+    lost = Outcome("a", "", ["step 3"])
+    told = [Outcome("a", "cut", []), Outcome("a", "cut", []), Outcome("b", "unclear: x", [])]
+    survived = Outcome("b", "", [])
+
+    def inject(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]:
+        assert number == 7
+        yield from (lost, *told, survived)
+        raise faults.NotRunError("no mount")
+
+    fault = crashes.Fault(inject, "SIGKILL")
+    found = crashes.campaign(fault, cast(Scene, None), random.Random(0), 7)
+    counts = {key: found[key] for key in ("injected", "survived", "refused", "unclear", "lost")}
+    assert counts == {"injected": 5, "survived": 1, "refused": 2, "unclear": 1, "lost": 1}
+    assert found["errors"] == {"cut": 2, "unclear: x": 1}
+    first, moments = crashes.tables({"seed": 0, "faults": {"kill": found}})
+    assert first.rows == (("SIGKILL", "5", "1", "2", "1", "1", "not run: no mount"),)
+    assert moments.rows == (("a", "3", "1"), ("b", "2", "0"))
+
+
+def test_a_long_run_is_watched():
+    """The slope of the memory after the warm-up, and what is compiled when."""
+    watch = long_run.Watch()
+    for _ in range(100):
+        watch.logged()
+    assert [step for step, _ in watch.memory] == list(range(5, 101, 5))
+    assert 50 < watch.memory[0][1] == pytest.approx(long_run.resident(), rel=0.2)
+    watch.step = 50
+    jax.jit(lambda x: 3 * x)(jnp.ones(7)).block_until_ready()
+    assert watch.compiled[-1][0] == 50
+    watch.step, watch.compiled = 100, [(9, "a"), (10, "b"), (11, "late"), (100, "test")]
+    watch.memory = [(step, 500.0 * (step <= 20) + 0.02 * step) for step in range(5, 101, 5)]
+    found = long_run.measured(watch, epoch=10, seconds=1.0)
+    assert found["slope_mib"] == pytest.approx(20)
+    assert (found["compiled_first"], found["compiled_later"]) == (2, ["late"])
+    assert (found["warm_mib"], found["last_mib"]) == pytest.approx((0.5, 2))
+    rows = dict(long_run.tables(found)[0].rows)
+    assert rows["growth for 1000 steps, by least squares"] == "+20.00 MiB"
 
 
 def test_the_clock_runs_backwards(tmp_path: Path):

@@ -51,7 +51,7 @@ def page(path: Path) -> str:
         if len(marks.findall(text)) != 1:
             raise ValueError(f"{path}: {begin.strip()} and {end} are expected, once each")
         made = begin + section(name, path.with_suffix("")) + end
-        text = marks.sub(lambda _, made=made: made, text)
+        text = marks.sub(made.replace("\\", r"\\"), text)
     return text
 
 

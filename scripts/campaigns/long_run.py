@@ -12,6 +12,7 @@ import shutil
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
@@ -47,7 +48,7 @@ class Watch:
         self.compiled: list[tuple[int, str]] = []  # steps logged before, function
         jax.monitoring.register_event_duration_secs_listener(self._listen)
 
-    def _listen(self, event: str, seconds: float, **facts: Any) -> None:
+    def _listen(self, event: str, duration_secs: float, **facts: str | int) -> None:
         if event == EVENT:
             self.compiled.append((self.step, str(facts.get("fun_name", "unnamed"))))
 
@@ -75,8 +76,8 @@ def main() -> None:
         watch.logged()
         return row
 
-    loop.log_step = log_and_look
-    loop.train(config.lock(), workdir)
+    with mock.patch.object(loop, "log_step", log_and_look):
+        loop.train(config.lock(), workdir)
     content = measured(watch, steps_per_epoch, time.monotonic() - started)
     report.finish("long_run", content, tables)
     if content["slope_mib"] >= SLOPE:
