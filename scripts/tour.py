@@ -10,6 +10,7 @@ From the checkpoint to the terms of eq. 1 and their gradients; the pictures go t
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,13 +21,13 @@ from ifgan_jax import build, metrics, visualize
 from ifgan_jax.augment import prepare
 from ifgan_jax.evaluate import attention_maps, draw_attention, load_run_parts
 from ifgan_jax.predict import Predictor
-from ifgan_jax.step import gan_gradients
+from ifgan_jax.step import Gradients, gan_gradients
 from scripts import command_line
 
 parser = argparse.ArgumentParser(description="A tour of a run that was trained.")
 parser.add_argument("--workdir", type=Path, default=Path("runs/demo"), help="of an IF-GAN run")
 parser.add_argument("--output", type=Path, default=Path("tour"), help="of the pictures")
-arguments, _ = parser.parse_known_args()  # a notebook's kernel has arguments of its own
+arguments, others = parser.parse_known_args()  # a notebook's kernel has arguments of its own
 command_line.choose_kernels()
 command_line.keep_compiled()
 
@@ -98,13 +99,14 @@ label = jnp.asarray(parts.train.labels[rows])
 
 
 @jax.jit
-def gradients(l1_weight: jax.Array):  # type: ignore[no-untyped-def]
-    """Every player's gradient on the batch, for any λ2."""
+def gradients_of(l1_weight: float, *inputs: Any) -> Gradients:
+    """Every player's gradient for any λ2; arrays as arguments, for XLA computes with constants."""
     changed = dataclasses.replace(objective, l1_weight=l1_weight)
-    return gan_gradients(state, batch, targets[label], label, networks, changed)
+    return gan_gradients(*inputs, networks, changed)
 
 
-usual = gradients(objective.l1_weight)
+inputs = (state, batch, targets[label], label)
+usual = gradients_of(objective.l1_weight, *inputs)
 TERMS = (
     ("eq. 2", "D, real pairs", "discriminator/real", objective.adversarial_weight),
     ("eq. 2", "D, fake pairs", "discriminator/fake", objective.adversarial_weight),
@@ -129,7 +131,7 @@ for key in TEACHERS:
     print(f"  at the face, {key.partition('/')[2]:21} {float(usual.metrics[key]):10.6f}")
 
 # %% 7. An edit: λ2 a tenth of what it was. Who feels it?
-edited = gradients(objective.l1_weight / 10)
+edited = gradients_of(objective.l1_weight / 10, *inputs)
 print(f"\nλ2 from {objective.l1_weight:g} to {objective.l1_weight / 10:g}: norm of the gradient")
 for player in ("generator", "discriminator", "classifier"):
     before, after = (float(optax.tree.norm(getattr(side, player))) for side in (usual, edited))
@@ -140,8 +142,10 @@ for key in TEACHERS:
 
 # %% 8. Tested on the people never seen: as metrics.json has it
 confusion = metrics.confusion_matrix(parts.test.labels, said.probabilities.argmax(-1), len(names))
-transfer, _ = metrics.transfer_accuracy(said.generated, np.asarray(targets), parts.test.labels)
-remaining, _ = metrics.identity_variance(
+transfer, nearest = metrics.transfer_accuracy(
+    said.generated, np.asarray(targets), parts.test.labels
+)
+remaining, by_class = metrics.identity_variance(
     said.source, said.generated, parts.test.labels, parts.test.subjects
 )
 draw("confusion", visualize.confusion_figure(confusion, names))
