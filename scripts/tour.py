@@ -60,16 +60,16 @@ for player in ("generator", "discriminator", "classifier"):
 
 # %% 2. Predict: faces of people never seen in training
 said = predictor(parts.test.images)
-print("\nfirst face of each unseen person, and what E says of it:")
-first = np.unique(parts.test.subjects, return_index=True)[1][:6]
-for i in first:
+print("\nsix of their faces, and what E says of them:")
+seen = np.linspace(0, len(parts.test) - 1, 6).astype(int)
+for i in seen:
     chosen = said.probabilities[i].argmax()
     told = f"{names[chosen]} ({said.probabilities[i, chosen]:.2f})"
     print(f"  {parts.test.subjects[i]:10} shows {names[parts.test.labels[i]]:10} E says {told}")
 
 # %% 3. One generated face, beside the person and the average face that G is to make of it
 targets = prepare(parts.averages.images, config.data.crop)
-one = first[:1]
+one = seen[1:2]
 shown = parts.test.labels[one]
 label_names = [names[label] for label in shown]
 people = parts.test.subjects[one].tolist()
