@@ -32,7 +32,7 @@ def run(
             raise app.UsageError(f"no {takes}: name at least one")
         if given and not takes:
             raise app.UsageError(f"unknown argument {given[0]!r}: every option begins with --")
-        absl_logging.set_verbosity(absl_logging.WARNING)  # orbax tells every file it touches
+        _silence_orbax()
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(message)s"))
         LOGGER.addHandler(handler)
@@ -46,6 +46,23 @@ def run(
             raise SystemExit(f"error: {error}") from error
 
     app.run(guarded, argv=list(arguments or sys.argv), flags_parser=_parse)
+
+
+def _silence_orbax() -> None:
+    """What fails there is raised, and becomes one line: no tracebacks of its threads before it.
+
+    They log each failed write, and tensorstore, once one has closed orbax's event loop, hands all
+    that follow it to the hook.
+    """
+    absl_logging.set_verbosity(absl_logging.WARNING)  # orbax tells every file it touches
+    absl_logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
+    show = sys.unraisablehook
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            show(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def run_command(package: str, commands: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Sub-commands by name, and compiled programs kept between starts."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from scripts import command_line
 from scripts.benchmark import COMMANDS
+from scripts.campaigns.faults import NotRunError, small_disk
 
 ROOT = Path(__file__).parent.parent
 # A program that compiles: kept, because the test keeps whatever takes no time, too.
@@ -19,6 +21,22 @@ def main():
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     print(float(jax.jit(lambda x: (x @ x).sum())(jax.numpy.ones((50, 50)))))
     print("at", jax.config.jax_compilation_cache_dir)
+command_line.run(main, ["program"])
+"""
+
+
+# Saves 16 MB where there are three.
+FULL = """
+import sys
+from pathlib import Path
+from scripts import command_line
+def main():
+    import jax
+    from ifgan_jax.checkpoint import Checkpoints
+    checkpoints = Checkpoints(Path(sys.argv[1]))
+    state = {str(i): jax.random.normal(jax.random.key(i), 400_000) for i in range(10)}
+    checkpoints.save(state, {}, step=1, best_step=1)
+    checkpoints.wait()
 command_line.run(main, ["program"])
 """
 
@@ -42,6 +60,22 @@ def test_compiled_programs_are_kept_and_a_damaged_one_is_compiled_anew(tmp_path:
     done = start(XDG_CACHE_HOME=str(tmp_path))
     assert done.stdout == f"125000.0\nat {folder}\n"
     assert "Error reading persistent compilation cache" in done.stderr
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path):
+    """Without the tracebacks of the threads that met it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            disk = stack.enter_context(small_disk(tmp_path / "disk", 3))
+        except NotRunError as error:
+            pytest.skip(str(error))
+        command = [sys.executable, "-c", FULL, str(disk / "checkpoints")]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "could not be written" in done.stderr
+    assert "start the same command again" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_folder_is_where_the_user_says_or_nowhere(tmp_path: Path):
