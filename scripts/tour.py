@@ -10,7 +10,6 @@ From the checkpoint to the terms of eq. 1 and their gradients; the pictures go t
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,7 @@ from ifgan_jax import build, metrics, visualize
 from ifgan_jax.augment import prepare
 from ifgan_jax.evaluate import attention_maps, draw_attention, load_run_parts
 from ifgan_jax.predict import Predictor
+from ifgan_jax.state import GanState
 from ifgan_jax.step import Gradients, gan_gradients
 from scripts import command_line
 
@@ -98,15 +98,18 @@ batch = prepare(parts.train.images[rows], config.data.crop)  # without augmentat
 label = jnp.asarray(parts.train.labels[rows])
 
 
+Inputs = tuple[GanState, jax.Array, jax.Array, jax.Array]  # state, source, target, label
+
+
 @jax.jit
-def gradients_of(l1_weight: float, *inputs: Any) -> Gradients:
+def gradients_of(l1_weight: float, inputs: Inputs) -> Gradients:
     """Every player's gradient for any λ2; arrays as arguments, for XLA computes with constants."""
     changed = dataclasses.replace(objective, l1_weight=l1_weight)
     return gan_gradients(*inputs, networks, changed)
 
 
 inputs = (state, batch, targets[label], label)
-usual = gradients_of(objective.l1_weight, *inputs)
+usual = gradients_of(objective.l1_weight, inputs)
 TERMS = (
     ("eq. 2", "D, real pairs", "discriminator/real", objective.adversarial_weight),
     ("eq. 2", "D, fake pairs", "discriminator/fake", objective.adversarial_weight),
@@ -131,7 +134,7 @@ for key in TEACHERS:
     print(f"  at the face, {key.partition('/')[2]:21} {float(usual.metrics[key]):10.6f}")
 
 # %% 7. An edit: λ2 a tenth of what it was. Who feels it?
-edited = gradients_of(objective.l1_weight / 10, *inputs)
+edited = gradients_of(objective.l1_weight / 10, inputs)
 print(f"\nλ2 from {objective.l1_weight:g} to {objective.l1_weight / 10:g}: norm of the gradient")
 for player in ("generator", "discriminator", "classifier"):
     before, after = (float(optax.tree.norm(getattr(side, player))) for side in (usual, edited))

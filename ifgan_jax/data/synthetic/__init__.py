@@ -3,7 +3,6 @@
 Numpy only, so that worker processes start fast; TensorFlow and JAX must not be imported here.
 """
 
-from ifgan_jax.data.synthetic.face import Face, face
-from ifgan_jax.data.synthetic.head_model import HeadModel
-
-__all__ = ["Face", "HeadModel", "face"]
+from ifgan_jax.data.synthetic.face import Face as Face
+from ifgan_jax.data.synthetic.face import face as face
+from ifgan_jax.data.synthetic.head_model import HeadModel as HeadModel
