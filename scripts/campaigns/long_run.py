@@ -77,7 +77,8 @@ def main() -> None:
         return row
 
     with mock.patch.object(loop, "log_step", log_and_look):
-        loop.train(config.lock(), workdir)
+        if loop.train(config.lock(), workdir) is None:
+            raise ValueError("stopped by SIGTERM: a part of a run is no result")
     content = measured(watch, steps_per_epoch, time.monotonic() - started)
     report.finish("long_run", content, tables)
     if content["slope_mib"] >= SLOPE:
