@@ -128,13 +128,15 @@ def test_the_adversary_learns_and_moves_the_generator_alone():
         losses_seen.append(float(metrics["adversary"]))
     assert losses_seen[-1] < losses_seen[0]
 
-    with_it, _, _ = step(gan, player, *inputs)
-    names["weight"] = 0.0
-    without, _, _ = jax.jit(step.__wrapped__)(gan, player, *inputs)
+    sides = []
+    for names["weight"] in (1e4, 0.0):
+        anew = jax.jit(lambda *args: step.__wrapped__(*args))  # the weight is a constant in it
+        sides.append(anew(gan, player, *inputs)[0])
+    with_it, without = sides
     for name in PLAYERS:  # Adam's first moment: what is added to it is the gradient
-        a, b = (flat(getattr(side, name).opt_state[1].mu) for side in (with_it, without))
+        a, b = (flat(getattr(side, name).opt_state[1].mu) for side in sides)
         apart = np.linalg.norm(a - b) / np.linalg.norm(b)
-        assert (apart > 1e-4) if name == "generator" else (apart < 1e-6), (name, apart)
+        assert (apart > 1e-2) if name == "generator" else (apart < 1e-6), (name, apart)
     assert tiny.relative_error(with_it.centres, without.centres) < 1e-6
 
 

@@ -2,6 +2,7 @@
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,17 +83,16 @@ def test_a_full_disk_is_told_before_images_are_read(monkeypatch: pytest.MonkeyPa
         image_array((10_000, 100, 100, 1))
 
 
-def on_disk(monkeypatch: pytest.MonkeyPatch, faces: Faces) -> None:
+def on_disk(faces: Faces) -> dict[str, Any]:
     prepared = Prepared({"faces": faces}, sorted(set(faces.subjects.tolist())))
-    monkeypatch.setattr("ifgan_jax.data.parts.load_prepared", lambda data_dir, name: prepared)
+    return {"name": "on_disk", "load": lambda data_dir, name: prepared}
 
 
-def test_a_class_left_out_leaves_the_folds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_class_left_out_leaves_the_folds(tmp_path: Path):
     """Seven expressions on disk, six in use: the same people in each part, the same data hash."""
     seven = fake_faces(7 * SUBJECTS, SIZE, SUBJECTS, seed=0)
-    on_disk(monkeypatch, seven)
-    six = load(tmp_path, name="on_disk")
-    whole = load(tmp_path, name="on_disk", num_classes=7)
+    six = load(tmp_path, **on_disk(seven))
+    whole = load(tmp_path, **on_disk(seven), num_classes=7)
     assert six.data_hash == whole.data_hash == seven.hash()
     for part in ("train", "validation", "test"):
         few, all_seven = getattr(six, part), getattr(whole, part)
@@ -101,13 +101,12 @@ def test_a_class_left_out_leaves_the_folds(monkeypatch: pytest.MonkeyPatch, tmp_
         assert len(all_seven) == len(few) + len(set(few.subjects))
 
 
-def test_an_empty_part_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_an_empty_part_is_named(tmp_path: Path):
     faces = fake_faces(6 * SUBJECTS, SIZE, SUBJECTS, seed=0, num_classes=6)
     known = np.isin(faces.subjects, [f"fake{i:04d}" for i in (1, 6)])  # fold 1's test subjects
     faces.labels[known] = 6
-    on_disk(monkeypatch, faces)
     with pytest.raises(ValueError, match="no image of the first 6 expressions in test;"):
-        load(tmp_path, name="on_disk")
+        load(tmp_path, **on_disk(faces))
 
 
 @pytest.mark.parametrize(

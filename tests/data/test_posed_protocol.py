@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ifgan_jax.data import parts as parts_module
 from ifgan_jax.data.faces import Faces, Prepared
 from ifgan_jax.data.parts import Parts, load_parts
 from ifgan_jax.data.pipeline import fake_faces
@@ -31,16 +30,16 @@ def in_the_wild() -> Prepared:
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def load(tmp_path: Path):
     sets = {name: Prepared({"faces": posed(i)}, [f"fake{k:04d}" for k in range(10)])
             for i, name in enumerate(NAMES)} | {"raf_db": in_the_wild()}  # fmt: skip
-    monkeypatch.setattr(parts_module, "load_prepared", lambda data_dir, name: sets[name])
 
     def run(name: str, **changes) -> Parts:
         arguments = {
             "num_classes": 6, "image_size": SIZE, "channels": 1, "num_folds": FOLDS, "fold": 1,
             "additional": (), "averages_from": (), "validation_fraction": 0.1, "strict": False,
         }  # fmt: skip
+        arguments |= {"load": lambda data_dir, name: sets[name]}
         return load_parts(name, tmp_path, **(arguments | changes))
 
     run.sets = sets
