@@ -44,7 +44,7 @@ def experiment(dtype: Any) -> build.Experiment:
         networks=nets,
         optimizers=optimizers,
         objective=tiny.objective(),
-        augmentation=tiny.AUGMENTATION,
+        augmentation=tiny.UNROTATED if dtype == np.float64 else tiny.AUGMENTATION,
         step=train_step,
         create_state=partial(
             create_state,

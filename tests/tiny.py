@@ -1,5 +1,6 @@
 """The real architecture at the smallest sizes, shared by the tests."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from ifgan_jax.arrays import Batch
 from ifgan_jax.augment import Augmentation
@@ -78,6 +80,8 @@ def optimizers() -> Optimizers:
 
 
 AUGMENTATION = Augmentation(crop=CROP, max_rotation=5.0, flip_probability=0.5)
+# For comparisons in float64: rotation is float32, whose rounding depends on a device's batch.
+UNROTATED = dataclasses.replace(AUGMENTATION, max_rotation=0.0)
 
 
 @functools.cache
@@ -146,3 +150,11 @@ def assert_trees_close(ours: Any, theirs: Any, tolerance: float) -> None:
 
 def flat(mapping: Mapping[str, Any]) -> dict[str, float]:
     return {key: float(value) for key, value in mapping.items()}
+
+
+def programs_in(equation: JaxprEqn) -> list[Jaxpr]:
+    """Of loops, branches and calls."""
+    values = jax.tree.leaves(
+        list(equation.params.values()), is_leaf=lambda x: isinstance(x, (Jaxpr, ClosedJaxpr))
+    )
+    return [getattr(x, "jaxpr", x) for x in values if isinstance(x, (Jaxpr, ClosedJaxpr))]

@@ -64,7 +64,8 @@ def compile_step(
 ) -> dict[str, Any]:
     """Compile the train step for `chips` of a `topology` ("v5e:2x2") and tell what came of it.
 
-    effort: JAX's exec_time_optimization_effort, from -1 to 1; 0 is what runs have by default.
+    effort: JAX's exec_time_optimization_effort, from -1 to 1; 0 is what runs have by default, and
+      all that JAX 0.12 knows.
     plain: of Flax's and JAX's own operations, `plain.forms`.
 
     Raises ImportError without libtpu, and ValueError naming the flag for a topology that it does
@@ -88,6 +89,8 @@ def compile_step(
     found = json.loads(answer[0])
     if "error" in found:
         raise ValueError(found["error"])
+    if found["effort"] != effort:
+        raise ValueError(f"--effort={effort}: JAX {jax.__version__} has no such option")
     return found
 
 
@@ -186,7 +189,7 @@ def _compile(config: ConfigDict, topology: str, chips: int, plain: bool) -> dict
         "chips": chips,
         "plain": plain,
         "batch_size": config.batch_size,
-        "effort": jax.config.jax_exec_time_optimization_effort,  # type: ignore[attr-defined]
+        "effort": jax.config.values.get("jax_exec_time_optimization_effort", 0.0),
         "limit_bytes": there,
         "flops": cost.flops,
         "product_flops": cost.product_flops,

@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
 
 from ifgan_jax.models.attention import SelfAttention, attend, attention_rows
-from tests.tiny import relative_error
+from tests.tiny import programs_in, relative_error
 
 
 def plain(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
@@ -79,7 +78,7 @@ def test_no_array_of_the_program_exceeds_the_block():
         found = []
         for equation in jaxpr.eqns:
             found += [v.aval.size for v in equation.outvars if hasattr(v.aval, "size")]
-            for inner in jaxprs_in_params(equation.params):
+            for inner in programs_in(equation):
                 found += sizes(inner)
         return found
 

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
 
 from ifgan_jax.models.layers import REMAT
 from tests import tiny
@@ -64,7 +63,7 @@ def operations(remat: str, name: str) -> int:
     function, params = gradients(remat, np.float32)
 
     def count(jaxpr: Any) -> int:
-        inner = [i for equation in jaxpr.eqns for i in jaxprs_in_params(equation.params)]
+        inner = [i for equation in jaxpr.eqns for i in tiny.programs_in(equation)]
         return sum(e.primitive.name == name for e in jaxpr.eqns) + sum(map(count, inner))
 
     return count(jax.make_jaxpr(function)(params).jaxpr)
