@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import orbax.checkpoint as ocp
 
 from ifgan_jax import hosts
+from ifgan_jax.files import MALFORMED
 
 LOGGER = logging.getLogger(__name__)
 
@@ -182,7 +183,7 @@ def verify(path: Path) -> None:
             name: (int(size), str(digest))
             for name, (size, digest) in json.loads((path / MANIFEST).read_text()).items()
         }
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, *MALFORMED) as error:
         raise DamagedCheckpointError(f"checkpoint {path}: no readable {MANIFEST}") from error
     present = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
     if odd := present.symmetric_difference([MANIFEST, *files]):

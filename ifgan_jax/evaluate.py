@@ -4,7 +4,6 @@ Every figure is a sum over images divided once, so batch size changes nothing bu
 """
 
 import csv
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from ifgan_jax.augment import prepare
 from ifgan_jax.data.faces import Faces, Load, load_prepared
 from ifgan_jax.data.parts import Parts, load_parts
 from ifgan_jax.data.protocol import class_names
+from ifgan_jax.files import of_file, read_object
 from ifgan_jax.models.generator import ATTENTION_STAGE
 from ifgan_jax.predict import (
     HostPrediction,
@@ -88,9 +88,10 @@ def evaluate_run(
         results |= generation_metrics(prediction, test, parts, classify, config)
     baseline = workdir / "baseline" / "metrics.json"  # as `make demo` trains it
     if baseline.exists():
-        beside = json.loads(baseline.read_text())
-        if all(beside[key] == results[key] for key in ("data_hash", "fold", "seed")):
-            results["baseline_test_accuracy"] = beside["test_accuracy"]
+        beside = read_object(baseline, remedy := "run the baseline's evaluation again")
+        with of_file(baseline, remedy):
+            if all(beside[key] == results[key] for key in ("data_hash", "fold", "seed")):
+                results["baseline_test_accuracy"] = float(beside["test_accuracy"])
     generator = jax.device_get(compiled.whole(selected.generator))
     if hosts.is_first():
         with told(f"a file of {workdir}"):

@@ -4,7 +4,6 @@ The faces are of people whom no run in question was trained or selected on. Some
 gallery, are measured; the others fit the probes (`probe`).
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from ifgan_jax.probe import (
     probe_labels,
 )
 from ifgan_jax.probe_network import learned_features
+from ifgan_jax.workdir import read_folds
 
 OTHERS = 10  # people beside the gallery, at least
 VALIDATE = 5  # every so many-th of them chooses the probes' strength
@@ -68,7 +68,7 @@ def probe(
 
 def seen_people(workdir: Path, config: ConfigDict, name: str) -> set[str]:
     """Ids of the data set `name` that a run was trained or selected on."""
-    folds = json.loads((workdir / "folds.json").read_text())
+    folds = read_folds(workdir)
     seen: set[str] = set()
     if population(config.data.name) == population(name):
         seen |= {*folds["train"], *folds["validation"]}

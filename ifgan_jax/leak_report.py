@@ -33,6 +33,8 @@ CAPTION = (
 def table(found: Mapping[str, Any]) -> Table:
     """A row a representation, in percent with intervals; the last row is what guessing reaches."""
     rows = found["representations"]
+    if not rows:
+        raise ValueError("no representation was probed")
     columns = [key for key in COLUMNS if all(key in row for row in rows.values())]
     lines = [(name, *(_percent(row[key]) for key in columns)) for name, row in rows.items()]
     first = next(iter(rows.values()))

@@ -19,6 +19,7 @@ from ifgan_jax.checkpoint import Checkpoints, DamagedCheckpointError
 from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.pipeline import eval_batches
 from ifgan_jax.data.protocol import class_names
+from ifgan_jax.files import of_file
 from ifgan_jax.state import GanState
 from ifgan_jax.workdir import read_config
 
@@ -42,12 +43,14 @@ def open_run(workdir: Path, make: build.Make = build.build) -> tuple[ConfigDict,
 
     make: as the run was trained with (`train.train`).
 
-    Raises FileNotFoundError for a folder without a run, ValueError naming a key that cannot be.
+    Raises FileNotFoundError for a folder without a run, ValueError naming a key that cannot be, or
+    config.json, when keys are missing or of another type.
     """
     config = read_config(workdir)
-    mesh = sharding.make_mesh(jax.devices(), config.devices)
-    build.check_evaluation(config, mesh.size)
-    return config, build.compile_steps(config, make(config, 1), mesh)
+    with of_file(workdir / "config.json", "mend it, or use a new workdir"):
+        mesh = sharding.make_mesh(jax.devices(), config.devices)
+        build.check_evaluation(config, mesh.size)
+        return config, build.compile_steps(config, make(config, 1), mesh)
 
 
 class Restored(NamedTuple):

@@ -6,18 +6,22 @@ reader's light or dark mode and fits a phone. Every text is escaped. No jax arra
 touched here.
 """
 
+import contextlib
 import html
 import json
 import math
 import string
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ifgan_jax import leak_report, page, visualize
+from ifgan_jax.files import of_file, read_object
 from ifgan_jax.page import NOT_RUN, cell
 from ifgan_jax.tables import html_table
 from ifgan_jax.workdir import read_metrics
+
+REMEDY = "run the evaluation again"
 
 # Key of metrics.json, its name, and how to read it; shares lie in [0, 1].
 HEADLINES = (
@@ -128,25 +132,32 @@ def write_report(workdir: Path) -> Path:
 
     Raises:
       FileNotFoundError: no such folder.
-      ValueError: metrics.json, config.json or folds.json is no JSON; the message names it.
+      ValueError: a file is not what the run wrote; the message names it.
     """
     if not workdir.is_dir():
         raise FileNotFoundError(f"no run in {workdir}: there is no such folder")
-    metrics, config = read_json(workdir / "metrics.json"), read_json(workdir / "config.json")
+    with _of_run(workdir / "metrics.json") as metrics:
+        shown = {
+            "headlines": _headline_table(metrics),
+            "facts": _fact_table(metrics),
+            "recall": _recall_table(metrics),
+            "metrics": _json_block(metrics),
+        }
+        lead = _lead(metrics)
+    with _of_run(workdir / "probe.json") as found:
+        shown["leak"] = _leak(found)
+    with _of_run(workdir / "folds.json") as folds:
+        shown["audit"] = _audit_list(folds)
+    with _of_run(workdir / "config.json") as config:
+        shown["config"] = _json_block(config)
     body = BODY.substitute(
-        headlines=_headline_table(metrics),
-        facts=_fact_table(metrics),
-        recall=_recall_table(metrics),
+        shown,
         pictures="\n".join(_figures(workdir / "pictures")),
-        leak=_leak(read_json(workdir / "probe.json")),
         last_epoch=_last_epoch_table(read_metrics(workdir)),
-        audit=_audit_list(read_json(workdir / "folds.json")),
-        config=_json_block(config),
-        metrics=_json_block(metrics),
     )
     path = workdir / "report.html"
     name = f"Run {workdir.resolve().name}"
-    path.write_text(page.document(name, _lead(metrics), body), encoding="utf-8")
+    path.write_text(page.document(name, lead, body), encoding="utf-8")
     return path
 
 
@@ -218,9 +229,10 @@ def _leak(found: Mapping[str, Any]) -> str:
     """What scripts/probe_identity.py found; nothing before it ran."""
     if not found:
         return ""
+    table = html_table(leak_report.table(found))
     png, caption = visualize.png_bytes(leak_report.figure(found)), leak_report.CAPTION
     drawn = page.figure(leak_report.HEADING, png, caption.format(**found["people"]))
-    return f"<h2>Identity</h2>\n{drawn}\n{html_table(leak_report.table(found))}"
+    return f"<h2>Identity</h2>\n{drawn}\n{table}"
 
 
 def _last_epoch_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -259,9 +271,12 @@ def _json_block(content: Mapping[str, Any]) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """What the file holds, {} where there is none; raises ValueError naming a damaged one."""
-    if not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): run the evaluation again") from error
+    return read_object(path, REMEDY) if path.exists() else {}
+
+
+@contextlib.contextmanager
+def _of_run(path: Path) -> Iterator[dict[str, Any]]:
+    """`read_json`; what is odd in it, too, is told by the file's name."""
+    content = read_json(path)
+    with of_file(path, REMEDY):
+        yield content

@@ -5,6 +5,7 @@ A run's result is one JSON file beside which its pictures lie; it outlives the r
 
 import hashlib
 import json
+import operator
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 from scipy import stats
 
+from ifgan_jax.files import MALFORMED
 from ifgan_jax.workdir import FREE_KEYS, config_hash, flatten, write_json
 
 SINGLE_RUNS = ("seed", "data.fold")  # in which the runs of one cell differ
@@ -107,10 +109,10 @@ def collect(folders: Iterable[Path]) -> tuple[list[Result], list[Failure]]:
                 content = json.loads(path.read_text(encoding="utf-8"))
                 if path.name.endswith(FAILED):
                     name = path.name.removesuffix(FAILED)
-                    failures[name] = Failure(name, content["error"])
+                    failures[name] = Failure(name, str(content["error"]))
                 else:
                     found[path.name] = _result(path, content)
-            except (KeyError, TypeError, ValueError) as error:
+            except MALFORMED as error:
                 raise ValueError(
                     f"{path} is no result of scripts/cross_validate.py, or damaged ({error!r}): "
                     "remove it, and run it again"
@@ -125,8 +127,10 @@ def _result(path: Path, content: Mapping[str, Any]) -> Result:
     if not 0 <= accuracy <= 1:
         raise ValueError(f"test_accuracy {accuracy}")
     np.array(metrics["confusion"], np.int64).reshape(2 * (len(metrics["class_names"]),))
-    seed, fold = config["seed"], config["data.fold"]
-    return Result(path, run["data_set"], run["method"], seed, fold, accuracy, config, metrics)
+    seed, fold = (operator.index(config[key]) for key in SINGLE_RUNS)
+    names = [run[key] + "" for key in ("data_set", "method")]  # strings, or a TypeError
+    operator.index(num_folds(config)), metrics["data_hash"] + ""
+    return Result(path, *names, seed, fold, accuracy, config, metrics)
 
 
 class Cell(NamedTuple):

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from ifgan_jax import bootstrap, leak_report, tables, visualize
+from ifgan_jax.files import MALFORMED
 from ifgan_jax.published import METHODS
 from ifgan_jax.tables import Table
 
@@ -62,8 +63,10 @@ def collect(folder: Path) -> list[Run]:
             right, images = (np.array([one[i] for one in people.values()], int) for i in (0, 1))
             tested_on = (content["data"], *people)
             setting, method, seed = (content[key] for key in ("setting", "method", "seed"))
-            runs.append(Run(setting, method, seed, right, images, tested_on))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+            if not (images > 0).all() or not ((right >= 0) & (right <= images)).all():
+                raise ValueError("more right answers than images, or nobody tested")
+            runs.append(Run(setting + "", method + "", int(seed), right, images, tested_on))
+        except MALFORMED as error:
             raise ValueError(
                 f"{path} is no result of scripts/study.py, or damaged ({error!r})"
             ) from error
@@ -181,8 +184,10 @@ def probes(folder: Path) -> dict[str, dict[str, Any]]:
     for path in sorted(folder.glob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            found[f"{content['setting']}-{content['method']}"].append(_merged([content]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            one = _merged([content])
+            leak_report.table(one)  # all that is shown is there
+            found[f"{content['setting']}-{content['method']}"].append(one)
+        except MALFORMED as error:
             raise ValueError(f"{path} is no leak probe, or damaged ({error!r})") from error
     return {name: _merged(seeds) for name, seeds in found.items()}
 
@@ -193,7 +198,8 @@ def _merged(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for which, row in seeds[0]["representations"].items():
         if all(which in seed["representations"] for seed in seeds):
             each = [seed["representations"][which] for seed in seeds]
-            rows[which] = {key: _over_seeds([one[key] for one in each]) for key in row}
+            shared = [key for key in row if all(key in one for one in each)]
+            rows[which] = {key: _over_seeds([one[key] for one in each]) for key in shared}
     sets = ", ".join(seed["data"] for seed in seeds)
     return {"data": sets, "people": seeds[0]["people"], "representations": rows}
 

@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+import operator
 import os
 import platform
 import subprocess
@@ -24,6 +25,8 @@ from ml_collections import ConfigDict
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
+
+from ifgan_jax.files import MALFORMED, of_file, read_object
 
 LOGGER = logging.getLogger(__name__)
 
@@ -112,10 +115,24 @@ def read_config(workdir: Path) -> ConfigDict:
     path = workdir / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{workdir} is no run's folder: it has no config.json")
-    try:
-        return ConfigDict(json.loads(path.read_text())).lock()
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): mend it, or use a new workdir") from error
+    remedy = "mend it, or use a new workdir"
+    content = read_object(path, remedy)
+    with of_file(path, remedy):
+        return ConfigDict(content).lock()
+
+
+def read_folds(workdir: Path) -> dict[str, Any]:
+    """A run's folds.json: ids of people in train, validation and test, and facts beside them.
+
+    Raises FileNotFoundError when there is none, ValueError naming the file when it is damaged.
+    """
+    path, remedy = workdir / "folds.json", "start the run's own command again, it writes the file"
+    folds = read_object(path, remedy)
+    with of_file(path, remedy):
+        for part in ("train", "validation", "test"):
+            if not all(isinstance(who, str) for who in folds[part]):
+                raise TypeError(f"{part} holds something else than ids")
+    return folds
 
 
 def _compare(workdir: Path, owner: ConfigDict, config: ConfigDict) -> None:
@@ -262,18 +279,28 @@ class SilentLog(MetricLog):
 def read_metrics(workdir: Path) -> list[dict[str, int | float]]:
     """The rows of metrics.jsonl, without a last line that was cut off.
 
-    Raises ValueError naming the line when another one is damaged.
+    Raises ValueError naming the line when another one is damaged or is no row of numbers.
     """
     path = workdir / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     rows: list[dict[str, int | float]] = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
-        except ValueError as error:
+            rows.append(_row(line))
+        except MALFORMED as error:
             if number == len(lines) and not line.endswith(b"\n"):
                 break
             raise ValueError(
                 f"{path}: line {number} is damaged ({error}): mend it, or use a new workdir"
             ) from error
     return rows
+
+
+def _row(line: bytes) -> dict[str, int | float]:
+    """One line's numbers, step and epoch among them."""
+    row = json.loads(line)
+    for key in ("step", "epoch"):
+        operator.index(row[key])
+    for value in row.values():
+        value + 0.0  # a number, and one that a float holds; or a TypeError, an OverflowError
+    return row

@@ -45,7 +45,7 @@ def run(
         except (ValueError, OSError, FloatingPointError, ImportError) as error:
             raise SystemExit(f"error: {error}") from error
 
-    app.run(guarded, argv=list(arguments or sys.argv), flags_parser=_parse)
+    app.run(guarded, argv=list(arguments or sys.argv), flags_parser=parse)
 
 
 def _silence_orbax() -> None:
@@ -131,10 +131,10 @@ def keep_compiled() -> None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
-def _parse(arguments: list[str]) -> list[str]:
-    """absl's own parsing, but an unknown --config.key gives a line and no traceback."""
+def parse(arguments: list[str], known: flags.FlagValues = flags.FLAGS) -> list[str]:
+    """absl's own parsing, but a wrong --config.key or its value gives a line and no traceback."""
     try:
-        return flags.FLAGS(arguments, known_only=False)
+        return known(arguments, known_only=False)
     except flags.Error as error:
         raise SystemExit(f"error: {error}") from error
     except (AttributeError, KeyError) as error:

@@ -10,47 +10,21 @@ left out.
 """
 
 import hashlib
-import pickle
 import re
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from absl import flags
 
 from ifgan_jax.checkpoint import save_tree
 from ifgan_jax.models import pretrained
 from ifgan_jax.models.classifier import RESNETS
 from scripts import command_line
+from scripts.read_weights import read_weights
 
 WEIGHTS = flags.DEFINE_string("weights", None, "File of weights: .pth or .safetensors.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder to write; must not exist.")
 DEPTH = flags.DEFINE_enum("depth", "101", [str(depth) for depth in RESNETS], "Which ResNet it is.")
-
-
-def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """A state dict's arrays by name. No pickle is executed: only tensors are accepted.
-
-    Raises ValueError naming the file when it is cut short or holds anything but tensors.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.numpy import load_file
-
-            return load_file(path)
-        import torch
-
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: tensor.numpy() for name, tensor in content.items()}
-    except ImportError as error:
-        raise ImportError(f"{error}; pip install 'ifgan_jax[convert]'") from error
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
-        raise
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} holds more than tensors, and is not run: {error}") from error
-    except Exception as error:  # each reader has errors of its own for a damaged file
-        raise ValueError(f"{path} is damaged, cut short or no file of weights: {error}") from error
 
 
 def convert_file(weights: Path, output: Path, depth: int) -> str:

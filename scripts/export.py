@@ -5,7 +5,6 @@
 How it is loaded: model_card.md.
 """
 
-import json
 from pathlib import Path
 
 from absl import flags
@@ -18,17 +17,19 @@ OUTPUT = flags.DEFINE_string("output", None, "Folder of the two files; made if a
 
 def main() -> None:
     from ifgan_jax import export
+    from ifgan_jax.files import of_file, read_object
     from ifgan_jax.predict import Predictor
+    from ifgan_jax.workdir import read_folds
 
     workdir, output = Path(WORKDIR.value), Path(OUTPUT.value)
     predictor = Predictor.load(workdir)
     results = workdir / "metrics.json"
     if not results.exists():
         raise FileNotFoundError(f"{results} is missing: run scripts/evaluate.py first")
-    metrics, folds = (
-        json.loads(path.read_text(encoding="utf-8")) for path in (results, workdir / "folds.json")
-    )
-    card = export.model_card(predictor, metrics, folds)
+    remedy = "run scripts/evaluate.py again"
+    metrics, folds = read_object(results, remedy), read_folds(workdir)
+    with of_file(results, remedy):
+        card = export.model_card(predictor, metrics, folds)
     model = export.stablehlo(predictor)
     output.mkdir(parents=True, exist_ok=True)
     (output / "model.stablehlo").write_bytes(model)

@@ -45,7 +45,7 @@ def main() -> None:
         data_dir,
         name,
         password=PASSWORD.value,
-        sessions=mmi.read_sessions(Path(SESSIONS.value).read_text()) if SESSIONS.value else None,
+        sessions=mmi.read_sessions(Path(SESSIONS.value)) if SESSIONS.value else None,
         strict=STRICT.value,
     )
     builder.prepare(made, SOURCE.value)

@@ -14,6 +14,7 @@ PACKAGE = ROOT / "ifgan_jax"
 
 # Each module may import those on the lines above it; modules of one line do not see each other.
 LAYERS = [
+    ["files"],
     [
         "arrays",
         "bootstrap",

@@ -25,6 +25,7 @@ from ifgan_jax.data import warp
 from ifgan_jax.data.processes import hidden_main_module
 from ifgan_jax.data.vendor.example import Example
 from ifgan_jax.data.vendor.pictures import Picture
+from ifgan_jax.files import MALFORMED
 
 GIVEN = "given"  # no detection: the whole picture, scaled
 ALIGNMENTS = (*warp.MAPS, GIVEN)
@@ -218,7 +219,7 @@ class Detector:
                 "choose the alignment 'given' for pictures that are aligned already"
             )
         self._cache, self._border = cache, border
-        self._known: dict[str, Detection] = _read_cache(cache)
+        self._known: dict[str, Detection] = read_detections(cache) if cache else {}
         self._worker = concurrent.futures.ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn")
         )
@@ -292,19 +293,17 @@ def _key(picture: Picture, border: float) -> str:
     return digest.hexdigest()
 
 
-def _read_cache(path: Path | None) -> dict[str, Detection]:
-    """Detections of earlier runs; a last line that was cut off is done again."""
+def read_detections(path: Path) -> dict[str, Detection]:
+    """Detections of earlier runs by their key; a line that is damaged is done again."""
     known: dict[str, Detection] = {}
-    for line in path.read_bytes().splitlines() if path and path.exists() else []:
-        try:
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        with contextlib.suppress(*MALFORMED):
             row = json.loads(line)
-        except ValueError:
-            continue
-        arrays = (np.array(row[name], np.float32) for name in ("boxes", "scores", "points"))
-        boxes, scores, points = arrays
-        known[row["key"]] = Detection(
-            boxes.reshape(-1, 4), scores, points.reshape(-1, 5, 2), row["turned"]
-        )
+            scores = np.array(row["scores"], np.float32).reshape(-1)
+            boxes = np.array(row["boxes"], np.float32).reshape(len(scores), 4)
+            points = np.array(row["points"], np.float32).reshape(len(scores), 5, 2)
+            if all(np.isfinite(array).all() for array in (scores, boxes, points)):
+                known[row["key"]] = Detection(boxes, scores, points, bool(row["turned"]))
     return known
 
 

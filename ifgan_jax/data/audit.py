@@ -19,6 +19,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from ifgan_jax.data.faces import Faces
+from ifgan_jax.files import read_arrays
 
 LOGGER = logging.getLogger(__name__)
 SIDE = 16  # of the difference hash
@@ -71,14 +72,16 @@ def audit(splits: Mapping[str, Faces], *, own: bool, strict: bool, cache: Path |
 
 
 def image_hashes(faces: Faces, cache: Path | None) -> Hashes:
-    """The hashes of each image; read from `cache` when the same faces were hashed before."""
+    """The hashes of each image; read from `cache` when the same faces were hashed before.
+
+    A damaged file there is told, and made anew.
+    """
     path = cache / f"{faces.hash()}.npz" if cache else None
     if path and path.exists():
         try:
-            with np.load(path) as stored:  # arrays only: numpy refuses pickles
-                return Hashes(stored["exact"], stored["near"])
-        except Exception as error:  # of many types, by what was hit; zip checks its contents
-            LOGGER.warning("%s is damaged (%s): the images are hashed anew", path, error)
+            return _stored(path, len(faces))
+        except ValueError as error:
+            LOGGER.warning("%s", error)
     exact = [hashlib.sha256(image.tobytes()).digest() for image in faces.images]
     hashes = Hashes(
         np.frombuffer(b"".join(exact), np.uint8).reshape(-1, 32),
@@ -90,6 +93,14 @@ def image_hashes(faces: Faces, cache: Path | None) -> Hashes:
             partial = path.with_suffix(f".{os.getpid()}.npz")
             np.savez(partial, **hashes._asdict())
             partial.replace(path)
+    return hashes
+
+
+def _stored(path: Path, count: int) -> Hashes:
+    remedy = "the images are hashed anew"
+    hashes = Hashes(**read_arrays(path, {"exact": "u1", "near": "u1"}, remedy))
+    if any(array.shape != (count, 32) for array in hashes):
+        raise ValueError(f"{path} is damaged (not the hashes of {count} images): {remedy}")
     return hashes
 
 

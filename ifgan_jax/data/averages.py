@@ -8,13 +8,13 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from ifgan_jax.data.faces import Faces, chunks
 from ifgan_jax.data.protocol import Expression
+from ifgan_jax.files import read_arrays
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,14 +43,12 @@ class Averages:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Averages":
         """What `save` wrote; raises ValueError naming the file when it is damaged."""
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                averages = cls(data["images"], data["counts"])
-                expected = str(data["sha256"])
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: damaged averages ({error}); train the run again") from error
-        if averages.hash != expected:
-            raise ValueError(f"{path}: damaged averages (another hash); train the run again")
+        remedy = "train the run again"
+        types = {"images": "<f4", "counts": "<i8", "sha256": "<U64"}
+        data = read_arrays(pathlib.Path(path), types, remedy)
+        averages = cls(data["images"], data["counts"])
+        if averages.hash != str(data["sha256"]):
+            raise ValueError(f"{path} is damaged (another hash): {remedy}")
         return averages
 
 

@@ -1,6 +1,5 @@
 """A table about a prepared data set: found against expected, the audit, what alignment left out."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from ifgan_jax.data.audit import audit
 from ifgan_jax.data.builder import BUILDERS, VendorFaces
 from ifgan_jax.data.faces import Faces, load_prepared
 from ifgan_jax.data.protocol import Expression, load_folds
+from ifgan_jax.files import of_file, read_object
 
 NUM_FOLDS = 10  # Sec. 4.1
 
@@ -45,14 +45,14 @@ def check(builder: VendorFaces, data_dir: Path, *, strict: bool) -> str:
     remarks = audit(splits, own=bool(prepared.subjects), strict=strict, cache=data_dir / "hashes")
     lines += [f"  audit: {remark}" for remark in remarks] or ["  audit: nothing shared"]
     for split in prepared.splits:
-        facts = json.loads(
-            (data_dir / builder.name / f"{builder.builder_config.name}_{split}.json").read_text()
-        )
-        statuses = ", ".join(f"{n} {status}" for status, n in sorted(facts["statuses"].items()))
-        lines.append(f"  alignment, {split}: {statuses}")
-        left_out = [e for e in facts["odd"] if e["status"] in ("no_face", "unreadable")]
-        wrong += [f"{entry['name']} ({entry['status']})" for entry in left_out]
-        lines += [f"    {e['name']}: {e['status']}, {e['reason']}" for e in left_out]
+        path = data_dir / builder.name / f"{builder.builder_config.name}_{split}.json"
+        facts = read_object(path, remedy := "delete the data set's folder and prepare it again")
+        with of_file(path, remedy):
+            statuses = ", ".join(f"{n} {status}" for status, n in sorted(facts["statuses"].items()))
+            lines.append(f"  alignment, {split}: {statuses}")
+            left_out = [e for e in facts["odd"] if e["status"] in ("no_face", "unreadable")]
+            wrong += [f"{entry['name']} ({entry['status']})" for entry in left_out]
+            lines += [f"    {e['name']}: {e['status']}, {e['reason']}" for e in left_out]
     if wrong and strict:
         raise ValueError("\n".join([*lines, f"{len(wrong)} differences, the first: {wrong[0]}"]))
     return "\n".join(lines)

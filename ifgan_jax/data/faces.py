@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float32, Int, Int32, UInt8
 
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.records import read_records
+from ifgan_jax.files import of_file
 
 SYNTHETIC = "synthetic_faces"
 POSED = ("bu3dfe", "ck_plus", "mmi")  # subjects are named, and folds cut from them
@@ -212,7 +213,9 @@ def load_prepared(
         split: _stack(read_records(builder, split, info.num_examples, remedy), info.num_examples)
         for split, info in builder.info.splits.items()
     }
-    return Prepared(splits, list(builder.info.metadata["subjects"]))
+    with of_file(pathlib.Path(builder.data_dir) / "metadata.json", remedy):
+        subjects = [who + "" for who in builder.info.metadata["subjects"]]  # TFDS reads it now
+    return Prepared(splits, subjects)
 
 
 def population(name: str) -> str:

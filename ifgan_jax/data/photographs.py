@@ -15,6 +15,7 @@ from ifgan_jax.data.vendor.pictures import (
     decode,
     open_video,
 )
+from ifgan_jax.data.vendor.tree import read_file
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -69,7 +70,7 @@ def shots(
                 for frame, picture in _frames(file, every):
                     yield Shot(str(file), frame), picture
             else:
-                yield Shot(str(file), None), decode(file.read_bytes(), str(file))
+                yield Shot(str(file), None), decode(read_file(file), str(file))
         except OSError as error:
             yield Shot(str(file), frame), UnreadablePictureError(f"{file}: {error}")
         except UnreadablePictureError as error:

@@ -1,6 +1,6 @@
 """The experimental protocol (Sec. 4.1): canonical expressions and subject-disjoint folds.
 
-Standard library only. Subject ids are strings; a fold is a number in [0, num_folds).
+Subject ids are strings; a fold is a number in [0, num_folds).
 """
 
 import contextlib
@@ -11,6 +11,8 @@ import os
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from ifgan_jax.files import of_file
 
 
 class Expression(enum.IntEnum):
@@ -85,11 +87,11 @@ def load_folds(path: pathlib.Path, subjects: Sequence[str], num_folds: int) -> l
             partial.write_text(f"[{lines}]\n")
             partial.replace(path)
         return folds
-    try:
-        folds = json.loads(path.read_text())
-        found = sorted(subject for fold in folds for subject in fold)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: damaged fold file ({error}); restore or remove it") from error
+    with of_file(path, "restore the fold file, or remove it"):
+        folds = json.loads(path.read_text(encoding="utf-8"))
+        found = sorted(str(subject) for fold in folds for subject in fold)
+        if not all(isinstance(fold, list) for fold in folds):
+            raise TypeError("a fold that is no list")
     if len(folds) != num_folds or found != sorted(set(subjects)):
         odd = sorted(set(found) ^ set(subjects))[:5]
         raise ValueError(

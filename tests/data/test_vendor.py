@@ -252,7 +252,8 @@ def test_mmi_xml_may_have_a_namespace(tmp_path: Path):
 
 def test_a_session_list_is_obeyed(tmp_path: Path):
     deliveries.mmi(tmp_path, sequences=6, subjects=3, others=2)
-    asked = mmi.read_sessions("# mine\n1\n s002-001  # a clip\r\n\n")
+    (tmp_path / "sessions.txt").write_text("# mine\n1\n s002-001  # a clip\r\n\n")
+    asked = mmi.read_sessions(tmp_path / "sessions.txt")
     found = mmi.find(Tree(tmp_path), asked)
     assert {e.sequence for e in found.examples} == {"S001-001", "S002-001"}
     with pytest.raises(LayoutError, match="has no session 99"):

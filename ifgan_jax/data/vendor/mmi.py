@@ -10,6 +10,7 @@ published.
 import collections
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.vendor.example import Example, Found, ordered
@@ -75,8 +76,15 @@ def find(tree: Tree, sessions: frozenset[str] | None = None) -> Found:
     return Found(ordered(examples), subjects, remarks, notes)
 
 
-def read_sessions(text: str) -> frozenset[str]:
-    """A session list: numbers or clip names, one a line; "#" begins a comment."""
+def read_sessions(path: Path) -> frozenset[str]:
+    """A session list: numbers or clip names, one a line; "#" begins a comment.
+
+    Raises OSError, or ValueError for what is no text; both name the file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8 text ({error})") from error
     lines = (line.partition("#")[0].strip() for line in text.splitlines())
     return frozenset(line.upper() for line in lines if line)
 

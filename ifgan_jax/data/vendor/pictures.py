@@ -16,6 +16,10 @@ from ifgan_jax.data.vendor.tree import LayoutError, Tree
 Picture = UInt8[np.ndarray, "h w"]
 
 VIDEOS = (".avi", ".mpg", ".mpeg", ".mp4", ".mov", ".mkv")
+# What data sets, cameras and browsers write; the content decides, not the name. Pillow reads many
+# more formats, and starts another program for one of them (EPS).
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+MOST_PIXELS = 2**26  # of a picture or frame, 8192 × 8192: in colour 0.27 GB, several times over
 UPRIGHT_HEIGHT = 480  # MMI's other recordings (720 x 576) lie on their side
 
 
@@ -45,12 +49,24 @@ def read_pictures(
 
 
 def decode(content: bytes, name: str) -> Picture:
-    """A picture file's content in gray, turned as its EXIF says; `name` is for the error."""
+    """A picture file's content in gray, turned as its EXIF says; `name` is for the error.
+
+    Of several pictures in one file (pages of a TIFF, an animation) the first.
+    """
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            _refuse_large(*image.size)
             return np.asarray(ImageOps.exif_transpose(image).convert("L"))
     except Exception as error:  # Pillow's plugins raise whatever they meet
         raise UnreadablePictureError(f"{name}: no readable picture ({error})") from error
+
+
+def _refuse_large(width: int, height: int) -> None:
+    """ValueError for a size that would take the memory of a decompression bomb."""
+    if width * height > MOST_PIXELS:
+        raise ValueError(
+            f"{width}×{height} pixels, at most {MOST_PIXELS} are read; give it in a smaller size"
+        )
 
 
 def count_frames(tree: Tree, file: str) -> int:
@@ -91,9 +107,13 @@ def open_video(source: str | io.BytesIO, name: str) -> Any:
     except ImportError as error:
         raise LayoutError("videos need PyAV: pip install 'ifgan_jax[align]'") from error
     try:
-        container = av.open(source)
-    except av.FFmpegError as error:
+        container = av.open(source, metadata_errors="ignore")
+    except Exception as error:  # PyAV raises whatever it meets
         raise UnreadablePictureError(f"{name}: no readable video ({error})") from error
     if not container.streams.video:
         raise UnreadablePictureError(f"{name}: has no video stream")
+    codec = container.streams.video[0].codec_context
+    if codec is None:
+        raise UnreadablePictureError(f"{name}: its video is of no kind that FFmpeg reads")
+    codec.options = {"max_pixels": str(MOST_PIXELS)}  # FFmpeg's own bound, also on each frame
     return container

@@ -44,7 +44,7 @@ def find(tree: Tree) -> Found:
         for number, line in enumerate(tree.read_text(file).splitlines(), 1):
             _state(tree, stated, f"{file}, line {number}", line.split())
     for file in tree.named(TABLE):
-        for number, row in enumerate(csv.reader(io.StringIO(tree.read_text(file))), 1):
+        for number, row in enumerate(_rows(tree, file), 1):
             if number > 1 or row != ["image", "label"]:
                 _state(tree, stated, f"{file}, line {number}", [cell.strip() for cell in row])
 
@@ -78,6 +78,13 @@ def find(tree: Tree) -> Found:
             )
         )
     return Found(ordered(examples), [], remarks)
+
+
+def _rows(tree: Tree, file: str) -> list[list[str]]:
+    try:
+        return list(csv.reader(io.StringIO(tree.read_text(file), newline="")))
+    except csv.Error as error:
+        raise LayoutError(f"{tree.root / file}: no readable table ({error})") from error
 
 
 def _state(tree: Tree, stated: dict[str, dict[str, str]], where: str, cells: list[str]) -> None:

@@ -8,12 +8,12 @@ import os
 import re
 import shlex
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-LARGEST = 2**30  # bytes of one unpacked file: a video of MMI has some 10 MB
+LARGEST = 2**30  # bytes of one file, unpacked: a video of MMI has some 10 MB
+LARGEST_TEXT = 2**24  # bytes of a label file: RAF-DB's list, the longest, has 0.3 MB
 HIGHEST_RATIO = 300  # unpacked to packed size, for files above 16 MiB: bombs reach 1000
 UNPACK = {".7z": "7z x {}", ".tar": "tar -xf {}", ".gz": "tar -xzf {}", ".tgz": "tar -xzf {}"}
 
@@ -59,7 +59,7 @@ class Tree:
         """The content of one of `files`; LayoutError if it cannot be read."""
         try:
             if path not in self._members:
-                return (self.root / path).read_bytes()
+                return read_file(self.root / path)
             archive, member = self._members[path]
             with archive.open(member) as stream:
                 return stream.read(LARGEST + 1)[:LARGEST]
@@ -69,6 +69,8 @@ class Tree:
     def read_text(self, path: str) -> str:
         """A small text: UTF-8 with or without mark, or UTF-16 with one; any kind of line end."""
         content = self.read(path)
+        if len(content) > LARGEST_TEXT:
+            raise LayoutError(f"{self.root / path}: {len(content)} bytes are no label file")
         utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
         try:
             return content.decode("utf-16" if utf16 else "utf-8-sig")
@@ -102,6 +104,15 @@ class Tree:
             self._members[f"{path}/{_safe_name(full, member)}"] = (archive, member)
 
 
+def read_file(path: Path) -> bytes:
+    """A file's content; OSError when it cannot be read or has more than LARGEST bytes."""
+    with path.open("rb") as stream:
+        content = stream.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise OSError(f"{path} has more than {LARGEST} bytes")
+    return content
+
+
 class _CannotReadError(Exception):
     """A password or a reader is missing on this machine."""
 
@@ -120,7 +131,7 @@ def _zip(path: Path, password: str | None) -> tuple[zipfile.ZipFile, list[zipfil
         raise _CannotReadError from error
     except RuntimeError as error:
         raise LayoutError(f"{path}: the password does not fit") from error
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+    except Exception as error:  # zipfile raises whatever it meets
         raise LayoutError(f"{path}: damaged archive ({error}); fetch it again") from error
     return archive, members
 
@@ -142,7 +153,7 @@ def _rar(path: Path, password: str | None) -> tuple[Any, list[Any]]:
         raise _CannotReadError from error
     except rarfile.RarWrongPassword as error:
         raise LayoutError(f"{path}: the password does not fit") from error
-    except (rarfile.Error, OSError, EOFError) as error:
+    except Exception as error:
         raise LayoutError(f"{path}: damaged archive ({error}); fetch it again") from error
     return archive, members
 

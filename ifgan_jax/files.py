@@ -1,0 +1,74 @@
+"""Files that somebody else may have written or damaged: JSON and .npz, read with clear errors.
+
+Nothing that a file holds is run (no pickle), and no array takes more memory than its file has.
+"""
+
+import contextlib
+import json
+import math
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# What code meets that takes a file's content to be of the right form: a list in place of a mapping,
+# a missing key, a number of 400 digits, 100,000 brackets in one another.
+MALFORMED = (
+    ArithmeticError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
+@contextlib.contextmanager
+def of_file(path: Path, remedy: str) -> Iterator[None]:
+    """Within: whatever malformed content raises becomes a ValueError naming the file and remedy."""
+    try:
+        yield
+    except MALFORMED as error:
+        raise ValueError(f"{path} is damaged ({error!r}): {remedy}") from error
+
+
+def read_object(path: Path, remedy: str) -> dict[str, Any]:
+    """The JSON object in a file. Raises OSError, or ValueError naming the file."""
+    with of_file(path, remedy):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise TypeError(f"a {type(content).__name__} in place of an object")
+        return content
+
+
+def read_arrays(path: Path, dtypes: Mapping[str, str], remedy: str) -> dict[str, np.ndarray]:
+    """The arrays of an .npz as `numpy.savez` writes it: these names, of these types.
+
+    Members are stored as they are, never compressed, and read no further than the file goes.
+    Raises OSError for a file that cannot be opened, or ValueError naming it.
+    """
+    with path.open("rb") as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                return {name: _array(archive, name, dtype) for name, dtype in dtypes.items()}
+        except Exception as error:  # zipfile and numpy raise whatever they meet
+            raise ValueError(f"{path} is damaged ({error!r}): {remedy}") from error
+
+
+def _array(archive: zipfile.ZipFile, name: str, dtype: str) -> np.ndarray:
+    if archive.getinfo(f"{name}.npy").compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} is compressed")
+    with archive.open(f"{name}.npy") as stream:
+        version = np.lib.format.read_magic(stream)
+        if version != (1, 0):
+            raise ValueError(f"{name} has version {version} of numpy's format")
+        shape, by_columns, found = np.lib.format.read_array_header_1_0(stream)
+        if found != np.dtype(dtype):
+            raise ValueError(f"{name} is {found}, needs {np.dtype(dtype)}")
+        content = stream.read()
+    if len(content) != math.prod(shape) * found.itemsize:
+        raise ValueError(f"{name} has {len(content)} bytes for the shape {shape}")
+    return np.frombuffer(content, found).reshape(shape, order="F" if by_columns else "C").copy()

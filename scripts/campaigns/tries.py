@@ -1,0 +1,192 @@
+"""Tries of a target, each by a seed and a number: in this process, or in one that may die.
+
+A try must end with an answer or with a clear error: one of those that `command_line.run` turns into
+a line, whose text names the file or the field. Anything else is a failure, and so are a hang, a
+death of the process, memory without bound, a new file outside and code that was run.
+"""
+
+import collections
+import ctypes
+import dataclasses
+import multiprocessing
+import re
+import resource
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ifgan_jax.data.processes import hidden_main_module
+from scripts.benchmarks.system import STATUS
+from scripts.campaigns.mutations import Random
+
+# What scripts/command_line.py shows as one line.
+CLEAR = (ValueError, OSError, FloatingPointError, ImportError, SystemExit)
+SECONDS = 30.0  # a try that takes longer hangs; other work on the machine slows it, too
+MEMORY = 2**30  # bytes that tries may add to the process: `tree.LARGEST`, the largest file read
+BLOCK = 500  # tries between two reports of the worker
+
+Attempt = Callable[[Random], object]
+
+
+class Target(NamedTuple):
+    """Something that reads what others wrote.
+
+    prepare: an empty folder → one try, which writes bad input there and reads it. named: of these a
+    clear error has one. tries: of the whole campaign.
+    """
+
+    prepare: Callable[[Path], Attempt]
+    named: tuple[str, ...]
+    tries: int
+
+
+@dataclasses.dataclass
+class Tally:
+    """Of one target: tries, those that gave an answer, errors by kind, and what went wrong."""
+
+    tries: int = 0
+    accepted: int = 0
+    errors: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    failures: list[str] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+    peak_mib: float = 0.0  # that tries added to the process
+
+    def add(self, other: "Tally") -> None:
+        self.tries += other.tries
+        self.accepted += other.accepted
+        self.errors += other.errors
+        self.failures += other.failures
+        self.seconds += other.seconds
+        self.peak_mib = max(self.peak_mib, other.peak_mib)
+
+
+class Trial:
+    """A target that is ready, in a folder of its own, watched over by canaries."""
+
+    def __init__(self, target: Target, seed: int, outside: Path) -> None:
+        self._target, self._seed, self._outside = target, seed, outside
+        (outside / "inside").mkdir()
+        self._attempt = target.prepare(outside / "inside")
+        self._start = _peak()
+
+    def run(self, numbers: Iterable[int]) -> Tally:
+        """The tries of these numbers."""
+        tally, started = Tally(), time.perf_counter()
+        for i in numbers:
+            self._one(i, tally)
+            tally.tries += 1
+        tally.seconds = time.perf_counter() - started
+        tally.peak_mib = (_peak() - self._start) / 2**20
+        return tally
+
+    def _one(self, i: int, tally: Tally) -> None:
+        before = _peak()
+        try:
+            self._attempt(np.random.default_rng([self._seed, i]))
+            tally.accepted += 1
+        except CLEAR as error:
+            tally.errors[self._kind(error)] += 1
+            if not any(name in str(error) for name in self._target.named):
+                tally.failures.append(f"try {i}: unclear: {error!r}")
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            tally.failures.append(f"try {i}: {error!r} at {where.name}:{where.lineno}"[:500])
+        if (grown := _peak() - before) > MEMORY:
+            tally.failures.append(f"try {i}: {grown / 2**20:.0f} MiB more")
+        if odd := {path.name for path in self._outside.iterdir()} - {"inside"}:
+            tally.failures.append(f"try {i}: wrote or ran something: {', '.join(odd)}")
+            shutil.rmtree(self._outside / odd.pop(), ignore_errors=True)
+
+    def _kind(self, error: BaseException) -> str:
+        """The error's class, its cause's, and the shape of our message: no names or numbers."""
+        text = str(error).replace(str(self._outside), "")
+        text = re.sub(r"\(.*|['\"].*['\"]|\[.*\]", "…", text, flags=re.DOTALL)
+        text = re.sub(r"\d+", "N", re.sub(r"^.*?: ", "", text))
+        cause = f" of {type(error.__cause__).__name__}" if error.__cause__ else ""
+        return f"{type(error).__name__}{cause}: {text[:50].strip()}"
+
+
+def _peak() -> int:
+    """Bytes this process held at its peak, as cheap as a try needs it."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def run_watched(target: Target, seed: int, first: int, after: int) -> Tally:
+    """The tries in a worker; one that hangs or kills it is a failure, and the next one goes on."""
+    total, passed_over = Tally(), set[int]()
+    while first < after:
+        now = multiprocessing.get_context("spawn").Value(ctypes.c_int64, -1, lock=False)
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        arguments = (target, seed, first, after, frozenset(passed_over), now, theirs)
+        with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
+            worker = multiprocessing.get_context("spawn").Process(
+                target=_work, args=(Path(folder), *arguments), daemon=True
+            )
+            with hidden_main_module():
+                worker.start()
+            theirs.close()
+            first, reason = _watch(worker, ours, now, first, total)
+        if first < after:
+            total.failures.append(f"try {now.value}: {reason}")
+            if now.value < 0:
+                break  # it does not even begin
+            passed_over.add(now.value)
+    return total
+
+
+def _watch(worker: Any, ours: Connection, now: Any, first: int, total: Tally) -> tuple[int, str]:
+    """Add the worker's reports up; the first try that it did not report, and why it ended."""
+    seen, since = -1, time.monotonic()
+    while True:
+        try:
+            if ours.poll(1.0):
+                first, tally = ours.recv()
+                total.add(tally)
+        except EOFError:
+            worker.join()
+            return first, f"the process died, exit code {worker.exitcode}"
+        if now.value != seen or now.value < 0:
+            seen, since = now.value, time.monotonic()
+        elif time.monotonic() - since > SECONDS:
+            worker.kill()
+            worker.join()
+            return first, f"hangs for {SECONDS:.0f} s"
+
+
+def _work(
+    folder: Path,
+    target: Target,
+    seed: int,
+    first: int,
+    after: int,
+    passed_over: frozenset[int],
+    now: Any,
+    reports: Connection,
+) -> None:
+    """In the worker: blocks of tries, each reported when it is done."""
+    trial = Trial(target, seed, folder)
+    limit_memory()
+    while first < after:
+        end = min(first + BLOCK, after)
+        tally = trial.run(_told(now, (i for i in range(first, end) if i not in passed_over)))
+        now.value = first = end
+        reports.send((end, tally))
+
+
+def _told(now: Any, numbers: Iterable[int]) -> Iterator[int]:
+    for now.value in numbers:
+        yield now.value
+
+
+def limit_memory() -> None:
+    """From here on this process may take MEMORY more than it has: then a MemoryError."""
+    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    has = 1024 * int(lines["VmSize"].split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (has + 2 * MEMORY, resource.RLIM_INFINITY))
