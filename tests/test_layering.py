@@ -64,8 +64,8 @@ LAYERS = [
     ["step", "data.parts", "data.check"],
     ["build"],
     ["predict"],
-    ["evaluate", "export", "leak"],
-    ["train"],
+    ["evaluate", "export", "leak", "web.answers"],
+    ["train", "web.app"],
 ]
 PURE = (
     "arrays",

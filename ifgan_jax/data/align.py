@@ -13,6 +13,7 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -31,6 +32,7 @@ GIVEN = "given"  # no detection: the whole picture, scaled
 ALIGNMENTS = (*warp.MAPS, GIVEN)
 BORDER = 0.25  # of the larger side, added before detection; scripts/measure_alignment.py
 LARGEST_SIDE = 640  # pixels that the detector sees; larger pictures are shrunk for it
+SMALLEST_FACE = 20  # pixels, of MTCNN as it comes; it fails on pictures smaller than that
 BATCH = 16  # pictures of one size that the detector sees together
 SURE = 0.95  # score below which the picture is also tried upside down
 TINY = 20.0  # pixels between the eyes below which a face is reported as tiny
@@ -221,7 +223,10 @@ class Detector:
         self._cache, self._border = cache, border
         self._known: dict[str, Detection] = read_detections(cache) if cache else {}
         self._worker = concurrent.futures.ProcessPoolExecutor(
-            1, multiprocessing.get_context("spawn")
+            1,
+            multiprocessing.get_context("spawn"),
+            signal.signal,
+            (signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is for the program, which ends this one
         )
 
     def close(self) -> None:
@@ -229,12 +234,14 @@ class Detector:
         self._worker.shutdown()
 
     def detect(self, pictures: list[Picture]) -> list[Detection]:
-        """The faces of pictures of one size, from the cache where it has them."""
+        """The faces of pictures of one size, from the cache where it has them.
+
+        Without a cache nothing is kept from call to call.
+        """
+        known = self._known if self._cache else {}
         keys = [_key(picture, self._border) for picture in pictures]
         new = {
-            key: picture
-            for key, picture in zip(keys, pictures, strict=True)
-            if key not in self._known
+            key: picture for key, picture in zip(keys, pictures, strict=True) if key not in known
         }
         if new:
             upright = self._run(list(new.values()), turned=False)
@@ -243,15 +250,18 @@ class Detector:
                     (other,) = self._run([picture[::-1, ::-1]], turned=True)
                     if other.scores.max(initial=0.0) > detection.scores.max(initial=0.0):
                         detection = other
-                self._known[key] = detection
-            _append(self._cache, {key: self._known[key] for key in new})
-        return [self._known[key] for key in keys]
+                known[key] = detection
+            _append(self._cache, {key: known[key] for key in new})
+        return [known[key] for key in keys]
 
     def _run(self, pictures: list[Picture], turned: bool) -> list[Detection]:
         height, width = pictures[0].shape
         shrink = max(1.0, max(height, width) / LARGEST_SIDE)
         border = round(self._border * max(height, width) / shrink)
         seen = np.stack([_prepare(picture, shrink, border) for picture in pictures])
+        if min(seen.shape[1:3]) < SMALLEST_FACE:
+            empty = (np.zeros(shape, np.float32) for shape in ((0, 4), (0,), (0, 5, 2)))
+            return [Detection(*empty, turned)] * len(pictures)
         with hidden_main_module():  # the process starts at its first task
             found = self._worker.submit(_mtcnn, seen).result()
         return [
@@ -282,7 +292,7 @@ def _prepare(picture: Picture, shrink: float, border: int) -> UInt8[np.ndarray, 
     """Shrunk, with a grey border, in three equal channels: what the detector was trained on."""
     image = Image.fromarray(np.ascontiguousarray(picture))
     if shrink > 1:
-        image = image.resize([round(side / shrink) for side in image.size])
+        image = image.resize([max(1, round(side / shrink)) for side in image.size])
     padded = np.pad(np.asarray(image), border, mode="edge")
     return np.repeat(padded[..., None], 3, axis=-1)
 

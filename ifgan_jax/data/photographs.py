@@ -93,14 +93,21 @@ def find_faces(
     for shot, picture, detection in align.detected(pictures, cache=None):
         if isinstance(picture, Exception):
             yield FoundFace(shot, None, align.UNREADABLE, str(picture))
-            continue
-        faces = align.every_face(picture, detection, alignment, size)
-        for face, box, score in faces:
-            assert face.points is not None
-            eyes = float(np.linalg.norm(face.points[1] - face.points[0]))
-            yield FoundFace(shot, face.image, face.status, face.reason, box, score, eyes)
-        if not faces:
-            yield FoundFace(shot, None, align.NO_FACE, align.MISSING)
+        else:
+            yield from faces_of(shot, picture, detection, alignment, size)
+
+
+def faces_of(
+    shot: Shot, picture: Picture, detection: align.Detection, alignment: str, size: int
+) -> Iterator[FoundFace]:
+    """The faces detected in one picture, as `find_faces` gives them."""
+    faces = align.every_face(picture, detection, alignment, size)
+    for face, box, score in faces:
+        assert face.points is not None
+        eyes = float(np.linalg.norm(face.points[1] - face.points[0]))
+        yield FoundFace(shot, face.image, face.status, face.reason, box, score, eyes)
+    if not faces:
+        yield FoundFace(shot, None, align.NO_FACE, align.MISSING)
 
 
 def _frames(file: Path, every: int) -> Iterator[tuple[int, Picture]]:

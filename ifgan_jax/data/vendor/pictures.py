@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ifgan_jax.data.vendor.example import Example
 from ifgan_jax.data.vendor.tree import LayoutError, Tree
@@ -57,6 +57,8 @@ def decode(content: bytes, name: str) -> Picture:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _refuse_large(*image.size)
             return np.asarray(ImageOps.exif_transpose(image).convert("L"))
+    except UnidentifiedImageError as error:  # its text names an object in memory
+        raise UnreadablePictureError(f"{name}: no readable picture (unknown format)") from error
     except Exception as error:  # Pillow's plugins raise whatever they meet
         raise UnreadablePictureError(f"{name}: no readable picture ({error})") from error
 
@@ -65,7 +67,7 @@ def _refuse_large(width: int, height: int) -> None:
     """ValueError for a size that would take the memory of a decompression bomb."""
     if width * height > MOST_PIXELS:
         raise ValueError(
-            f"{width}×{height} pixels, at most {MOST_PIXELS} are read; give it in a smaller size"
+            f"{width} × {height} pixels are more than {MOST_PIXELS / 1e6:.0f} million: shrink it"
         )
 
 

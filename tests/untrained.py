@@ -1,0 +1,23 @@
+"""Runs as they are before the first step, without a folder or data set: quick to be asked."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from ifgan_jax import build, sharding
+from ifgan_jax.predict import Predictor
+from tests import tiny_config
+
+IFGAN: dict[str, Any] = {}
+NO_ATTENTION: dict[str, Any] = {"generator.attention": False}
+BASELINE: dict[str, Any] = {"method": "baseline", "classifier.inputs": "source"}
+
+
+def predictor(changes: dict[str, Any]) -> Predictor:
+    """Of the tiny config with `changes`, on one device."""
+    config = tiny_config.get_config()
+    config.update_from_flattened_dict(changes)
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    compiled = build.compile_steps(config, build.build(config, steps_per_epoch=1), mesh)
+    return Predictor(Path("runs/tiny"), config, compiled, compiled.create_state(jax.random.key(0)))
