@@ -20,4 +20,10 @@ def predictor(changes: dict[str, Any]) -> Predictor:
     config.update_from_flattened_dict(changes)
     mesh = sharding.make_mesh(jax.devices()[:1])
     compiled = build.compile_steps(config, build.build(config, steps_per_epoch=1), mesh)
-    return Predictor(Path("runs/tiny"), config, compiled, compiled.create_state(jax.random.key(0)))
+    state = jax.tree_util.tree_map_with_path(_stronger, compiled.create_state(jax.random.key(0)))
+    return Predictor(Path("runs/tiny"), config, compiled, state)
+
+
+def _stronger(path: Any, weights: jax.Array) -> jax.Array:
+    """Initial kernels shrink what they see to a tenth, and no statistics are there to undo it."""
+    return weights * 11 if jax.tree_util.keystr(path).endswith("['kernel']") else weights

@@ -1,7 +1,7 @@
 """Pages in headless Chromium, the system's; without one these tests are skipped, and counted."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -12,25 +12,39 @@ CHROMIUM = next(
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def launch() -> Iterator[Callable[..., Browser]]:
+    """Flags of Chromium → a browser."""
     if CHROMIUM is None:
         pytest.skip("no Chromium found: install it by the system's package manager")
     with sync_playwright() as playwright:
         # Chromium's sandbox does not start as root, where tests of containers run.
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+        yield lambda *flags: playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", *flags]
+        )
+
+
+@pytest.fixture(scope="session")
+def browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
+    with launch() as started:
+        yield started
+
+
+@pytest.fixture
+def camera(launch: Callable[..., Browser]) -> Iterator[Page]:
+    """A page of a browser that has a camera, which shows a test pattern."""
+    with launch("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream") as started:
+        yield started.new_page()
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A new page; an error in its console, or a request that leaves here, fails the test."""
     context = browser.new_context(accept_downloads=True)
-    opened, errors, requests = context.new_page(), [], []
-    opened.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("request", lambda request: requests.append(request.url))
-    yield opened
+    shown, errors, requests = context.new_page(), [], []
+    shown.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    shown.on("pageerror", lambda error: errors.append(str(error)))
+    shown.on("request", lambda request: requests.append(request.url))
+    yield shown
     context.close()
     assert errors == []
     local = ("file:", "data:", "blob:", "about:", "http://127.0.0.1:", "ws://127.0.0.1:")
