@@ -92,7 +92,7 @@ class Checkpoints:
 
         template: a state, or `jax.ShapeDtypeStruct`s with shardings. Raises
         DamagedCheckpointError, in all processes, when a file is missing or differs from the
-        manifest.
+        manifest, and ValueError when what was saved is no such state.
         """
         path = self._path(hosts.of_first(step))  # others may read an old list from a network disk
         damage = None
@@ -104,12 +104,16 @@ class Checkpoints:
             raise damage or DamagedCheckpointError(
                 f"checkpoint {path}: another process found it so"
             )
-        restored = self._orbax.restore(
-            path,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(template), metadata=ocp.args.JsonRestore()
-            ),
+        arguments = ocp.args.Composite(
+            state=ocp.args.StandardRestore(template), metadata=ocp.args.JsonRestore()
         )
+        try:
+            restored = self._orbax.restore(path, args=arguments)
+        except Exception as error:  # orbax and its readers raise whatever they meet
+            raise ValueError(
+                f"checkpoint {path} is whole, but cannot be read as this config's state ({error}): "
+                "was it saved by another config, or by other versions (versions.json)?"
+            ) from error
         return restored["state"], restored["metadata"]
 
     def restore_latest(self, template: Tree) -> tuple[Tree, dict[str, Any]]:
@@ -198,20 +202,23 @@ def verify(path: Path) -> None:
 
 
 def save_tree(path: Path, tree: Any) -> None:
-    """Write a tree of arrays as one orbax folder, such as converted weights."""
+    """Write a tree of arrays as one orbax folder with a manifest, such as converted weights."""
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(path.absolute(), tree)
+    write_manifest(path)
 
 
 def restore_tree(path: Path, template: Tree) -> Tree:
     """The tree at `path`, with `template`'s structure, shapes and types.
 
-    Raises FileNotFoundError, or ValueError naming the folder when it holds another tree.
+    Raises FileNotFoundError, or ValueError naming the folder when it holds another tree or is not
+    what `save_tree` wrote.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"no weights at {path}")
+    verify(path)
     with ocp.StandardCheckpointer() as checkpointer:
         try:
             return checkpointer.restore(path.absolute(), template)
-        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+        except Exception as error:
             raise ValueError(f"the weights at {path} are not this network's: {error}") from error

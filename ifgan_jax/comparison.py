@@ -206,7 +206,7 @@ def _fact(run: Run, key: str) -> str:
 def _config_table(runs: Sequence[Run]) -> str:
     known = [run.config for run in runs if run.config]
     keys = sorted({key for config in known for key in config} - set(FREE_KEYS))
-    whole = [dict.fromkeys(keys, ABSENT) | config for config in known]
+    whole = [{**dict.fromkeys(keys, ABSENT), **config} for config in known]
     different = [
         (key, key) for key in keys if any(config[key] != whole[0][key] for config in whole)
     ]

@@ -128,9 +128,9 @@ def _result(path: Path, content: Mapping[str, Any]) -> Result:
         raise ValueError(f"test_accuracy {accuracy}")
     np.array(metrics["confusion"], np.int64).reshape(2 * (len(metrics["class_names"]),))
     seed, fold = (operator.index(config[key]) for key in SINGLE_RUNS)
-    names = [run[key] + "" for key in ("data_set", "method")]  # strings, or a TypeError
+    data_set, method = (run[key] + "" for key in ("data_set", "method"))  # or a TypeError
     operator.index(num_folds(config)), metrics["data_hash"] + ""
-    return Result(path, *names, seed, fold, accuracy, config, metrics)
+    return Result(path, data_set, method, seed, fold, accuracy, config, metrics)
 
 
 class Cell(NamedTuple):

@@ -63,8 +63,8 @@ def collect(folder: Path) -> list[Run]:
             right, images = (np.array([one[i] for one in people.values()], int) for i in (0, 1))
             tested_on = (content["data"], *people)
             setting, method, seed = (content[key] for key in ("setting", "method", "seed"))
-            if not (images > 0).all() or not ((right >= 0) & (right <= images)).all():
-                raise ValueError("more right answers than images, or nobody tested")
+            if not images.size or not ((images > 0) & (right >= 0) & (right <= images)).all():
+                raise ValueError("nobody tested, or more right answers than images")
             runs.append(Run(setting + "", method + "", int(seed), right, images, tested_on))
         except MALFORMED as error:
             raise ValueError(
@@ -178,7 +178,8 @@ def probes(folder: Path) -> dict[str, dict[str, Any]]:
     """By setting and method ("hard-ifgan"), what leak probes found, over seeds: as one probe.json.
 
     Each seed has people and a run of its own: means, with Student's interval over the seeds; of
-    one seed, that over its people. Raises ValueError naming a damaged file.
+    one seed, that over its people. Raises ValueError naming a damaged file, or probes that have
+    nothing in common.
     """
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(folder.glob("*.json")):
@@ -189,7 +190,11 @@ def probes(folder: Path) -> dict[str, dict[str, Any]]:
             found[f"{content['setting']}-{content['method']}"].append(one)
         except MALFORMED as error:
             raise ValueError(f"{path} is no leak probe, or damaged ({error!r})") from error
-    return {name: _merged(seeds) for name, seeds in found.items()}
+    merged = {name: _merged(seeds) for name, seeds in found.items()}
+    for name, one in merged.items():
+        if not one["representations"]:
+            raise ValueError(f"{folder}: the leak probes {name} have no representation in common")
+    return merged
 
 
 def _merged(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

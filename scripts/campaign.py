@@ -4,11 +4,11 @@
     python scripts/campaign.py COMMAND --help
 
 crashes    runs killed, stopped, damaged, on full and read-only disks; each must end as if unbroken
-fuzz       files that are damaged, hostile or something else altogether; each must give a clear error
+fuzz       files that are damaged, hostile or something else; each must give a clear error
 long_run   thousands of steps of the demo: memory and compilations
 document   the tables of docs/reliability.md from the JSON files in docs/reliability
 
-All but the last one write one JSON file, and fail when something was lost, unclear or without bound.
+All but the last one write one JSON file, and fail when something was lost, unclear or unbounded.
 """
 
 from scripts import command_line

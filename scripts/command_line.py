@@ -139,3 +139,5 @@ def parse(arguments: list[str], known: flags.FlagValues = flags.FLAGS) -> list[s
         raise SystemExit(f"error: {error}") from error
     except (AttributeError, KeyError) as error:
         raise SystemExit(f"error: no such config key: {error}") from error
+    except (OSError, TypeError, ValueError) as error:  # of ml_collections, or of the config's file
+        raise SystemExit(f"error: --config: {error}") from error

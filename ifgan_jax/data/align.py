@@ -260,8 +260,8 @@ class Detector:
         border = round(self._border * max(height, width) / shrink)
         seen = np.stack([_prepare(picture, shrink, border) for picture in pictures])
         if min(seen.shape[1:3]) < SMALLEST_FACE:
-            empty = (np.zeros(shape, np.float32) for shape in ((0, 4), (0,), (0, 5, 2)))
-            return [Detection(*empty, turned)] * len(pictures)
+            boxes, scores, points = (np.zeros(n, np.float32) for n in ((0, 4), (0,), (0, 5, 2)))
+            return [Detection(boxes, scores, points, turned)] * len(pictures)
         with hidden_main_module():  # the process starts at its first task
             found = self._worker.submit(_mtcnn, seen).result()
         return [

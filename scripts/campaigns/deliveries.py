@@ -5,6 +5,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -64,7 +65,7 @@ def samples_of_videos(folder: Path) -> list[bytes]:
     for name, codec in (("a.avi", "mpeg4"), ("a.mkv", "ffv1"), ("a.mpg", "mpeg1video"),
                         ("a.mp4", "mpeg4"), ("a.mov", "mjpeg")):  # fmt: skip
         with av.open(str(folder / name), "w") as container:
-            stream = container.add_stream(codec, rate=25)
+            stream: Any = container.add_stream(codec, rate=25)
             stream.width, stream.height = 48, 32
             stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             for i in range(4):

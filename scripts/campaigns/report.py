@@ -15,20 +15,29 @@ from scripts.campaigns import options
 Result = dict[str, Any]
 
 
-def finish(campaign: str, content: Result, tables: Callable[[Result], list[Table]]) -> None:
-    """Write a command's result, with what made it, and print its tables."""
+def header(campaign: str) -> Result:
+    """What makes a result: the command, when, of what, on what."""
     found = versions()
-    result: Result = {
+    return {
         "campaign": campaign,
         "command": shlex.join(["python", "scripts/campaign.py", *sys.argv[1:]]),
         "date": datetime.date.today().isoformat(),
         "commit": found["commit"],
         "versions": found,
         "processor": f"{system.cores()} cores of {system.processor()}",
-        **content,
     }
+
+
+def output(campaign: str) -> Path:
+    """The file of a command's result, in a folder that exists."""
     path = Path(options.OUTPUT.value or f"runs/campaigns/{campaign}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def finish(campaign: str, content: Result, tables: Callable[[Result], list[Table]]) -> None:
+    """Write a command's result, with what made it, and print its tables."""
+    result, path = header(campaign) | content, output(campaign)
     write_json(path, result)
     print("\n\n".join(map(markdown, tables(result))))
     print(f"\n{describe(result)}\nwritten: {path}")

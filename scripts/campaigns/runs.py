@@ -232,7 +232,7 @@ TARGETS: dict[str, Target] = {
     "fold_files": Target(fold_files, ("folds_3.json",), 60_000),
     "seen": Target(seen, ("folds.json",), 30_000),
     "result_files": Target(result_files, ("other.json",), 30_000),
-    "study_files": Target(study_files, ("odd.json",), 30_000),
+    "study_files": Target(study_files, ("odd.json", "/probes: the leak probes"), 30_000),
     "detections": Target(detections, ("detections.jsonl",), 30_000),
     "averages": Target(averages, ("averages.npz",), 60_000),
     "hashes": Target(hashes, (".npz",), 30_000),

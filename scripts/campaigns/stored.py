@@ -5,6 +5,7 @@ import json
 import pickle
 import shutil
 import zipfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -24,14 +25,26 @@ from scripts.read_weights import read_weights
 
 
 def checkpoints(folder: Path) -> Attempt:
-    """A checkpoint of which one file is mutated; every second has a manifest that says so."""
+    """A checkpoint of which one file is mutated."""
     state = {"weights": jnp.arange(6.0).reshape(2, 3), "count": jnp.int32(3)}
     run = Checkpoints(folder)
     run.save(state, {"step": 1, "classes": ["a"]}, step=1, best_step=1)
     run.wait()
     path = folder / f"{1:08d}"
+    return _one_file_mutated(path, lambda: run.restore(state, step=1))
+
+
+def weight_folders(folder: Path) -> Attempt:
+    """What `classifier.pretrained` names."""
+    tree, path = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(3)}, folder / "weights"
+    save_tree(path, tree)
+    return _one_file_mutated(path, lambda: restore_tree(path, tree))
+
+
+def _one_file_mutated(path: Path, read: Callable[[], object]) -> Attempt:
+    """Every second folder has a manifest that says what is in it."""
     files = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-    odd = [*files.values(), pickle.dumps(Runs(folder.parent))]
+    odd = [*files.values(), pickle.dumps(Runs(path.parent.parent))]
 
     def attempt(rng: Random) -> None:
         shutil.rmtree(path)
@@ -41,28 +54,9 @@ def checkpoints(folder: Path) -> Attempt:
         file = one_of(rng, list(files))
         file.write_bytes(mutate(rng, files[file], odd))
         if below(rng, 2):
-            (path / MANIFEST).unlink()
+            (path / MANIFEST).unlink(missing_ok=True)
             write_manifest(path)
-        run.restore(state, step=1)
-
-    return attempt
-
-
-def weight_folders(folder: Path) -> Attempt:
-    """What `classifier.pretrained` names: a folder without a manifest."""
-    tree, path = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(3)}, folder / "weights"
-    save_tree(path, tree)
-    files = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
-    odd = [*files.values(), pickle.dumps(Runs(folder.parent))]
-
-    def attempt(rng: Random) -> None:
-        shutil.rmtree(path)
-        for file, content in files.items():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-        file = one_of(rng, list(files))
-        file.write_bytes(mutate(rng, files[file], odd))
-        restore_tree(path, tree)
+        read()
 
     return attempt
 

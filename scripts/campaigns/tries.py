@@ -134,10 +134,11 @@ def run_watched(target: Target, seed: int, first: int, after: int) -> Tally:
             theirs.close()
             first, reason = _watch(worker, ours, now, first, total)
         if first < after:
-            total.failures.append(f"try {now.value}: {reason}")
-            if now.value < 0:
+            at = int(now.value)
+            total.failures.append(f"try {at}: {reason}")
+            if at < 0:
                 break  # it does not even begin
-            passed_over.add(now.value)
+            passed_over.add(at)
     return total
 
 

@@ -127,6 +127,8 @@ def _zip(path: Path, password: str | None) -> tuple[zipfile.ZipFile, list[zipfil
         if locked:
             archive.setpassword(str(password).encode())
             archive.open(locked[0]).close()
+    except _CannotReadError:
+        raise
     except NotImplementedError as error:  # AES, or a compression that zipfile lacks
         raise _CannotReadError from error
     except RuntimeError as error:
