@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from absl import app, flags
 from absl import logging as absl_logging
+from ml_collections import ConfigDict
 
 MEASURED_JAXLIB = "0.10.2"
 T = TypeVar("T")
@@ -134,10 +135,14 @@ def keep_compiled() -> None:
 def parse(arguments: list[str], known: flags.FlagValues = flags.FLAGS) -> list[str]:
     """absl's own parsing, but a wrong --config.key or its value gives a line and no traceback."""
     try:
-        return known(arguments, known_only=False)
+        rest = known(arguments, known_only=False)
     except flags.Error as error:
         raise SystemExit(f"error: {error}") from error
     except (AttributeError, KeyError) as error:
         raise SystemExit(f"error: no such config key: {error}") from error
     except (OSError, TypeError, ValueError) as error:  # of ml_collections, or of the config's file
         raise SystemExit(f"error: --config: {error}") from error
+    for name in known:
+        if name.startswith("config.") and isinstance(known[name].value, ConfigDict):
+            raise SystemExit(f"error: --{name} is a group: set its keys, --{name}.KEY=VALUE")
+    return rest

@@ -313,7 +313,7 @@ def read_detections(path: Path) -> dict[str, Detection]:
             boxes = np.array(row["boxes"], np.float32).reshape(len(scores), 4)
             points = np.array(row["points"], np.float32).reshape(len(scores), 5, 2)
             if all(np.isfinite(array).all() for array in (scores, boxes, points)):
-                known[row["key"]] = Detection(boxes, scores, points, bool(row["turned"]))
+                known[row["key"] + ""] = Detection(boxes, scores, points, bool(row["turned"]))
     return known
 
 

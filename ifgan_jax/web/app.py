@@ -48,6 +48,8 @@ Message = dict[str, Any]
 
 
 class Reply(NamedTuple):
+    """What is sent for a request."""
+
     status: int
     kind: str  # content type
     body: bytes

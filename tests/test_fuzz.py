@@ -1,0 +1,95 @@
+"""Bad input, a fixed list of tries (scripts/campaign.py fuzz makes a million); what counts it."""
+
+import importlib.util
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scripts.campaigns import fuzz, tries
+from scripts.campaigns.mutations import Random
+from scripts.campaigns.tries import Attempt, Target, Trial
+
+SEEDS = (1, 2)  # the campaign's is 0
+TARGETS = fuzz.all_targets()
+SLOW = 25  # tries of what takes 0.1 s and more; the others: 150
+MADE_ANEW = ("detections", "hashes")
+NEEDS = {"torch_files": "torch", "safetensors": "safetensors", "videos": "av"}
+
+
+# PIL's warnings about pictures, and ml_collections' way to load a config
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", TARGETS)
+def test_bad_input_is_read_or_ends_in_a_clear_error(name: str, tmp_path: Path):
+    if name in NEEDS and not importlib.util.find_spec(NEEDS[name]):
+        pytest.skip(f"needs {NEEDS[name]}")
+    total = tries.Tally()
+    for seed in SEEDS:
+        (folder := tmp_path / str(seed)).mkdir()
+        trial = Trial(TARGETS[name], seed, folder)
+        total.add(trial.run(range(150 if TARGETS[name].tries > 10_000 else SLOW)))
+    assert total.failures == []
+    assert total.errors or name in MADE_ANEW
+    assert total.accepted
+
+
+def target(attempt: Callable[[Path], object], named: str = "file.txt") -> Target:
+    def prepare(folder: Path) -> Attempt:
+        return lambda rng: attempt(folder)
+
+    return Target(prepare, (named,), 1)
+
+
+def raise_(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("attempt", "failure"),
+    [
+        (lambda folder: raise_(KeyError("a")), r"KeyError\('a'\) at raise_"),
+        (lambda folder: raise_(AssertionError("wrong answer")), "wrong answer"),
+        (lambda folder: raise_(ValueError("bad")), r"unclear: ValueError\('bad'\)"),
+        (lambda folder: (folder.parent / "new").touch(), "wrote or ran something: new"),
+        (lambda folder: bytearray(2**31 + 2**29).count(1), "MiB more"),
+    ],
+)
+def test_what_is_no_clear_error_is_a_failure(
+    attempt: Callable[[Path], object], failure: str, tmp_path: Path
+):
+    tally = Trial(target(attempt), 0, tmp_path).run([7])
+    assert len(tally.failures) == 1
+    assert tally.failures[0].startswith("try 7: ")
+    assert re.search(failure, tally.failures[0])
+
+
+def test_errors_are_told_apart_by_their_shape(tmp_path: Path):
+    errors = iter(ValueError(f"{tmp_path}/file.txt: line {n} of {word!r}")
+                  for n, word in ((1, "a"), (23, "b")))  # fmt: skip
+    tally = Trial(target(lambda folder: raise_(next(errors))), 0, tmp_path).run(range(2))
+    assert tally.failures == []
+    assert list(tally.errors.values()) == [2]
+
+
+def moody(folder: Path) -> Attempt:
+    """Dies in try 3, hangs in try 5."""
+
+    def attempt(rng: Random) -> None:
+        number = [np.random.default_rng([9, i]).random() for i in range(8)].index(rng.random())
+        if number == 3:
+            os._exit(17)
+        if number == 5:
+            time.sleep(20)
+
+    return attempt
+
+
+def test_a_try_that_dies_or_hangs_is_named_and_the_others_are_made(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tries, "SECONDS", 3.0)
+    tally = tries.run_watched(Target(moody, (), 8), 9, 0, 8)
+    assert tally.failures == ["try 3: the process died, exit code 17", "try 5: hangs for 3 s"]
+    assert tally.accepted == 6

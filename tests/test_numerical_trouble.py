@@ -1,0 +1,81 @@
+"""Batches that no one would choose stay finite; of a rate that is too high the term is named."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from ifgan_jax.arrays import Batch
+from ifgan_jax.data.faces import Faces, Prepared
+from ifgan_jax.data.pipeline import fake_faces
+from ifgan_jax.step import train_step
+from ifgan_jax.train import train
+from tests import tiny, tiny_config
+from tests.test_step import compiled
+
+SIDE, IMAGES, STEPS = 36, 8, 5
+NOISE = np.random.default_rng(0).integers(0, 256, (IMAGES, SIDE, SIDE, 1)).astype(np.uint8)
+MIXED, SAME = np.arange(IMAGES) % tiny.CLASSES, np.full(IMAGES, 3)
+BATCHES = {
+    "all black": (np.zeros_like(NOISE), MIXED),
+    "all white": (np.full_like(NOISE, 255), MIXED),
+    "constant, each of its own level": (np.broadcast_to(NOISE[:, :1, :1], NOISE.shape), MIXED),
+    "one image": (np.broadcast_to(NOISE[:1], NOISE.shape), MIXED),
+    "one class": (NOISE, SAME),
+    "black and of one class": (np.zeros_like(NOISE), SAME),
+}
+
+
+@pytest.fixture(scope="module")
+def step():
+    nets = tiny.networks()
+    return compiled(nets, tiny.objective(), tiny.AUGMENTATION, 1, train_step)
+
+
+@pytest.mark.parametrize("target", ["average faces", "black"])
+@pytest.mark.parametrize("name", BATCHES)
+def test_the_step_stays_finite(name: str, target: str, step):
+    """Metrics, gradients' norms and all of the state, over some steps of the same."""
+    images, labels = BATCHES[name]
+    batch = Batch(np.ascontiguousarray(images), labels.astype(np.int32))
+    state, targets = tiny.state(tiny.networks()), np.asarray(tiny.targets())
+    if target == "black":
+        targets = np.full_like(targets, -1)
+    for _ in range(STEPS):
+        state, metrics = step(state, batch, targets, jax.random.key(0))
+        assert all(map(np.isfinite, tiny.flat(metrics).values())), metrics
+    for key, leaf in tiny.leaves(state):
+        assert np.isfinite(leaf).all(), key
+
+
+@pytest.mark.parametrize("player", ["generator", "classifier"])
+def test_a_rate_that_is_too_high_stops_the_run_and_names_the_term(player: str, tmp_path: Path):
+    config = tiny_config.get_config()
+    config.devices = 1  # compiles in half the time of eight
+    config.optimizers[player].learning_rate = 1e30
+    with pytest.raises(FloatingPointError, match=r"train/[a-z]+/\w+ is (nan|-?inf) at step \d+: "):
+        train(config, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("checkpoints/*/manifest.json"))  # nothing bad is kept
+
+
+def one_person(data_dir: object, name: str) -> Prepared:
+    return Prepared({"faces": fake_faces(12, SIDE, 1, seed=0, num_classes=6)}, ["fake0000"])
+
+
+def one_person_has_it(data_dir: object, name: str) -> Prepared:
+    """Happiness of the first of ten people only, whom the first fold tests."""
+    faces: Faces = fake_faces(60, SIDE, 10, seed=0, num_classes=6)
+    kept = faces.select((faces.labels != 3) | (faces.subjects == "fake0000"))
+    return Prepared({"faces": kept}, sorted(set(faces.subjects.tolist())))
+
+
+@pytest.mark.parametrize(
+    ("load", "told"),
+    [(one_person, "1 subject"), (one_person_has_it, "happiness")],
+)
+def test_a_label_or_a_set_of_one_person_is_told_before_training(load, told: str, tmp_path: Path):
+    config = tiny_config.get_config()
+    config.data.name = "mine"
+    with pytest.raises(ValueError, match=told):
+        train(config, tmp_path / "run", load=load)
