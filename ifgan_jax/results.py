@@ -126,7 +126,9 @@ def _result(path: Path, content: Mapping[str, Any]) -> Result:
     accuracy = float(metrics["test_accuracy"])
     if not 0 <= accuracy <= 1:
         raise ValueError(f"test_accuracy {accuracy}")
-    np.array(metrics["confusion"], np.int64).reshape(2 * (len(metrics["class_names"]),))
+    confusion = np.array(metrics["confusion"]).reshape(2 * (len(metrics["class_names"]),))
+    if confusion.dtype.kind != "i":
+        raise ValueError(f"confusion of {confusion.dtype}")
     seed, fold = (operator.index(config[key]) for key in SINGLE_RUNS)
     data_set, method = (run[key] + "" for key in ("data_set", "method"))  # or a TypeError
     operator.index(num_folds(config)), metrics["data_hash"] + ""

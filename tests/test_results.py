@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import os
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,7 @@ def test_failures_are_told_until_the_run_succeeds(tmp_path: Path):
         lambda text: text.replace('"test_accuracy": 0.5', '"test_accuracy": 50.0'),
         lambda text: text.replace('"test_accuracy": 0.5', '"test_accuracy": null'),
         lambda text: text.replace('"fear"', '"fear", "joy"'),
+        lambda text: re.sub(r'(?s)("confusion": \[\s*\[\s*)(\d+)', r'\1"\2"', text),
     ],
 )
 def test_a_damaged_result_is_named(damage, tmp_path: Path):

@@ -96,13 +96,13 @@ def test_a_damaged_file_is_named(faces, tmp_path):
     saved.save(path)
     assert Averages.load(path).hash == saved.hash
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match=r"averages\.npz: damaged averages .*train the run again"):
+    with pytest.raises(ValueError, match=r"averages\.npz is damaged .*train the run again"):
         Averages.load(path)
     np.savez(path, images=saved.images)
-    with pytest.raises(ValueError, match=r"averages\.npz: damaged averages"):
+    with pytest.raises(ValueError, match=r"averages\.npz is damaged .*counts"):
         Averages.load(path)
     np.savez(path, images=saved.images + 1, counts=saved.counts, sha256=saved.hash)
-    with pytest.raises(ValueError, match=r"averages\.npz: damaged averages \(another hash\)"):
+    with pytest.raises(ValueError, match=r"averages\.npz is damaged \(another hash\)"):
         Averages.load(path)
 
 
