@@ -1,6 +1,7 @@
 """Target: the demo's page, given uploads and requests that no browser makes."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def uploads(folder: Path) -> Attempt:
         status, said = asyncio.run(_ask(app, scope | {"headers": list(headers.items())}, parts))
         assert status < 500, said  # a failure of the program, or it is still busy with another
         if status != 200:
-            raise ValueError(said.decode())
+            raise ValueError(json.loads(said)["error"])
 
     return attempt
 
