@@ -42,7 +42,9 @@ class Stub(Predictor):
 
 
 def a_run(workdir: Path, **folds: list[str]) -> Stub:
-    (workdir / "folds.json").write_text(json.dumps({"train": [], "validation": []} | folds))
+    (workdir / "folds.json").write_text(
+        json.dumps({"train": [], "validation": [], "test": []} | folds)
+    )
     return Stub(workdir)
 
 
