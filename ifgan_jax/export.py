@@ -1,22 +1,25 @@
 """A trained run as one file that programs without this package run, and its model card.
 
-The file is StableHLO by `jax.export`: G and E with their weights and the preparation of images, for
-any batch size, on CPU, GPU and TPU.
+The file has G and E with their weights and the preparation of images, for any batch size: StableHLO
+by `jax.export`, for CPU, GPU and TPU, or ONNX by jax2onnx, for onnxruntime.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import export
 from jaxtyping import Array, UInt8
 
 from ifgan_jax import step
+from ifgan_jax.augment import prepare
 from ifgan_jax.predict import Predictor
 from ifgan_jax.tables import Table, markdown
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+OUTPUTS = ["probabilities", "generated"]
 
 CARD = """# Model card
 
@@ -25,9 +28,7 @@ CARD = """# Model card
 ## Use
 
 ```python
-from jax import export
-model = export.deserialize(bytearray(open("model.stablehlo", "rb").read()))
-answers = model.call(images)
+{call}
 ```
 
 `images`: uint8, shape (n, {side}, {side}, {channels}), 0 black to 255 white, any n; faces aligned as
@@ -55,6 +56,21 @@ they still tell of the person is measured by scripts/probe_identity.py.
 """  # noqa: E501
 
 
+CALL = {
+    "stablehlo": """from jax import export
+model = export.deserialize(bytearray(open("model.stablehlo", "rb").read()))
+answers = model.call(images)""",
+    "onnx": """import onnxruntime
+model = onnxruntime.InferenceSession("model.onnx")
+given = {"images": images}
+names = [output.name for output in model.get_outputs()]
+answers = dict(zip(names, model.run(names, given)))""",
+}
+# The package draws the noise from the pixels by threefry, which the converter cannot write down.
+NOISE = """given["noise"] = numpy.random.standard_normal((len(images), {crop}, {crop}, {channels})).astype("f4")
+"""  # noqa: E501
+
+
 def stablehlo(predictor: Predictor) -> bytes:
     """What `jax.export.deserialize` reads: uint8 images → {"probabilities", "generated"}."""
     networks = predictor.compiled.networks
@@ -69,12 +85,52 @@ def stablehlo(predictor: Predictor) -> bytes:
     return bytes(export.export(jax.jit(answers), platforms=PLATFORMS)(images).serialize())
 
 
-def model_card(predictor: Predictor, metrics: Mapping[str, Any], folds: Mapping[str, Any]) -> str:
-    """Markdown, of a run's metrics.json and folds.json."""
+def onnx(predictor: Predictor) -> bytes:
+    """An ONNX model: uint8 images → "probabilities" and "generated".
+
+    Where faces carry noise it has another input, "noise" (n, crop, crop, channels), float32:
+    standard normal numbers in place of those that `AttentionUNet.observed` draws.
+    Raises ImportError without the extra `onnx`, ValueError for a run that is not in float32.
+    """
+    try:
+        import jax2onnx
+    except ImportError as error:
+        raise ImportError(f"{error}: pip install 'ifgan_jax[onnx]'") from error
+    networks, config = predictor.compiled.networks, predictor.config
+    if config.dtype != "float32":
+        raise ValueError(f"dtype {config.dtype}: ONNX is written of float32 runs; use StableHLO")
+    state, data, generator = jax.device_get(predictor.state), config.data, networks.generator
+
+    def answers(images: jax.Array, *noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+        source = prepare(images, data.crop)
+        generated: Any = source
+        if generator is not None:
+            generated = generator.apply(step.variables(state.generator), source, train=False)
+            generated = jnp.clip(generated + sum(generator.output_noise * z for z in noise), -1, 1)
+        return step.classify(state, source, generated, networks=networks), generated
+
+    given = {"images": jax.ShapeDtypeStruct(("n", *2 * (data.image_size,), data.channels), "u1")}
+    if generator is not None and generator.output_noise:
+        given["noise"] = jax.ShapeDtypeStruct(("n", *2 * (data.crop,), data.channels), "f4")
+    model = jax2onnx.to_onnx(
+        answers, list(given.values()), input_names=list(given), output_names=OUTPUTS
+    )
+    return model.SerializeToString()
+
+
+def model_card(
+    predictor: Predictor, metrics: Mapping[str, Any], folds: Mapping[str, Any], kind: str
+) -> str:
+    """Markdown, of a run's metrics.json and folds.json, for the file of a kind ("onnx")."""
     config = predictor.config
+    call = CALL[kind]
+    if kind == "onnx" and config.method == "ifgan" and config.generator.output_noise:
+        noise = NOISE.format(crop=config.data.crop, channels=config.data.channels)
+        call = "import numpy\n" + call.replace("names =", f"{noise}names =")
     recalls = metrics["per_class_recall"].items()
     rows = tuple((name, f"{recall:.3f}") for name, recall in recalls)
     return CARD.format(
+        call=call,
         method=config.method,
         data=config.data.name,
         seed=config.seed,

@@ -1,6 +1,7 @@
-"""A trained run as model.stablehlo, which runs without this package, and model_card.md.
+"""A trained run as one file, which runs without this package, and model_card.md.
 
     python scripts/export.py --workdir=runs/demo --output=exported
+    python scripts/export.py --workdir=runs/demo --output=exported --format=onnx
 
 How it is loaded: model_card.md.
 """
@@ -12,6 +13,7 @@ from absl import flags
 from scripts import command_line
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run that was trained and evaluated.")
+FORMAT = flags.DEFINE_enum("format", "stablehlo", ["stablehlo", "onnx"], "Of the model's file.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder of the two files; made if absent.")
 
 
@@ -29,12 +31,13 @@ def main() -> None:
     remedy = "run scripts/evaluate.py again"
     metrics, folds = read_object(results, remedy), read_folds(workdir)
     with of_file(results, remedy):
-        card = export.model_card(predictor, metrics, folds)
-    model = export.stablehlo(predictor)
+        card = export.model_card(predictor, metrics, folds, FORMAT.value)
+    model = {"stablehlo": export.stablehlo, "onnx": export.onnx}[FORMAT.value](predictor)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "model.stablehlo").write_bytes(model)
+    path = output / f"model.{FORMAT.value}"
+    path.write_bytes(model)
     (output / "model_card.md").write_text(card, encoding="utf-8")
-    print(f"written: {output / 'model.stablehlo'} ({len(model) / 2**20:.1f} MiB), model_card.md")
+    print(f"written: {path} ({len(model) / 2**20:.1f} MiB), model_card.md")
 
 
 if __name__ == "__main__":

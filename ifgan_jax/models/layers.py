@@ -149,7 +149,7 @@ def relu(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
     As a choice between two arrays XLA's CPU compiler computes it once. A maximum with 0 it computes
     again wherever it is used, and with it the whole chain of residual blocks before it.
     """
-    return jnp.where(x <= 0, 0, x)
+    return jnp.where(x <= 0, jnp.zeros((), x.dtype), x)
 
 
 def _relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:

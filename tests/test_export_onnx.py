@@ -1,0 +1,92 @@
+"""The ONNX model in a process that has onnxruntime and numpy alone: the same answers."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ifgan_jax import export
+from tests import runs, untrained
+
+pytest.importorskip("jax2onnx", reason="needs the extra onnx")
+
+EXPORT = """
+import json, pathlib, sys
+from ifgan_jax import export
+from tests import untrained
+model = export.onnx(untrained.predictor(json.loads(sys.argv[1])))
+pathlib.Path(sys.argv[2]).write_bytes(model)
+"""  # in a process where no types are checked: any number of images is no int
+ALONE = """
+import sys
+import jax.numpy as jnp
+import numpy as np
+for name in ("jax", "jaxlib", "flax", "ifgan_jax", "tensorflow"):
+    sys.modules[name] = None  # importing it fails
+import onnxruntime
+model = onnxruntime.InferenceSession("model.onnx")
+given = dict(np.load("given.npz"))
+for n in (1, 3):
+    names = [output.name for output in model.get_outputs()]
+    answers = model.run(names, {name: array[:n] for name, array in given.items()})
+    np.savez(f"{n}.npz", **dict(zip(names, answers)))
+"""
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 36, 36, 1)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "noisy"),
+    [
+        (untrained.IFGAN, True),
+        ({"generator.output_noise": 0.0}, False),
+        (untrained.BASELINE, False),
+    ],
+    ids=["ifgan", "without noise", "baseline"],
+)
+def test_onnxruntime_answers_as_the_package(changes: dict, noisy: bool, tmp_path: Path):
+    """With the noise that the package draws, given as the input that takes its place."""
+    predictor = untrained.predictor(changes)
+    command = [sys.executable, "-c", EXPORT, json.dumps(changes), str(tmp_path / "model.onnx")]
+    subprocess.run(command, env=runs.environment(), check=True)
+    said = predictor(IMAGES)
+    given = {"images": IMAGES}
+    if noisy:
+        generator = predictor.compiled.networks.generator
+        blank = jnp.zeros(said.generated.shape)
+        seen = generator.observed(jnp.asarray(said.source), blank)
+        given["noise"] = np.asarray(seen) / generator.output_noise
+    np.savez(tmp_path / "given.npz", **given)
+    subprocess.run([sys.executable, "-c", ALONE], cwd=tmp_path, check=True)
+    for n in (1, 3):
+        found = np.load(tmp_path / f"{n}.npz")
+        np.testing.assert_allclose(found["probabilities"], said.probabilities[:n], atol=1e-4)
+        np.testing.assert_allclose(found["generated"], said.generated[:n], atol=2e-3)  # of 2
+        np.testing.assert_array_equal(found["probabilities"].argmax(1),
+                                      said.probabilities[:n].argmax(1))  # fmt: skip
+
+
+def test_a_trained_runs_card_says_how_it_is_called(tmp_path: Path):
+    """The card's own lines are run."""
+    workdir, output = tmp_path / "run", tmp_path / "exported"
+    status, told = runs.train(workdir, "--config.epochs=1")
+    assert status == 0, told
+    flags = [f"--workdir={workdir}", f"--output={output}", "--format=onnx"]
+    status, told = runs.finish("export", *flags)
+    assert status == 0, told
+    card = (output / "model_card.md").read_text()
+    code = card.partition("```python\n")[2].partition("```")[0]
+    code = f"import numpy\nimages = numpy.zeros((2, 36, 36, 1), 'u1')\n{code}"
+    code += "\nprint([answers[name].shape for name in ('probabilities', 'generated')])"
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, cwd=output, check=True, capture_output=True, text=True)
+    assert done.stdout == "[(2, 6), (2, 32, 32, 1)]\n"
+
+
+def test_a_run_in_bfloat16_is_refused():
+    predictor = untrained.predictor({"dtype": "bfloat16"})
+    with pytest.raises(ValueError, match="dtype bfloat16: ONNX is written of float32 runs"):
+        export.onnx(predictor)
