@@ -1,5 +1,6 @@
 """The exported model in a process without this package: the same answers."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,13 +24,11 @@ for n in (1, 5, 11):
 """
 
 
-def test_exported_answers_are_the_runs(tmp_path: Path):
-    workdir, output = tmp_path / "run", tmp_path / "exported"
-    status, told = runs.train(workdir, "--config.epochs=1")
+def test_exported_answers_are_the_runs(finished: Path, tmp_path: Path):
+    output = tmp_path / "exported"
+    status, told = runs.finish("export", f"--workdir={finished}", f"--output={output}")
     assert status == 0, told
-    status, told = runs.finish("export", f"--workdir={workdir}", f"--output={output}")
-    assert status == 0, told
-    predictor = Predictor.load(workdir)
+    predictor = Predictor.load(finished)
     images = load_run_parts(predictor.config).test.images[:11]
     np.save(output / "images.npy", images)
     subprocess.run([sys.executable, "-c", ALONE], cwd=output, check=True)
@@ -44,10 +43,8 @@ def test_exported_answers_are_the_runs(tmp_path: Path):
     assert card.count("| 0.") + card.count("| 1.") == 6
 
 
-def test_a_run_without_results_is_told(tmp_path: Path):
-    workdir, output = tmp_path / "run", tmp_path / "exported"
-    status, told = runs.train(workdir, "--config.epochs=1")
-    assert status == 0, told
+def test_a_run_without_results_is_told(finished: Path, tmp_path: Path):
+    workdir, output = shutil.copytree(finished, tmp_path / "run"), tmp_path / "exported"
     (workdir / "metrics.json").unlink()
     status, told = runs.finish("export", f"--workdir={workdir}", f"--output={output}")
     assert (status, "metrics.json is missing: run scripts/evaluate.py first" in told) == (1, True)

@@ -1,6 +1,7 @@
 """The configs of the paper's four data sets, demo-sized, on deliveries written from rendered faces.
 
-Each trains an epoch, goes on for a second one, and is tested at its end, as its user would do it.
+Each trains an epoch and is tested at its end, as its user would do it; RAF-DB's, which has no
+validation part, goes on for a second one and is tested once more.
 """
 
 import json
@@ -50,7 +51,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_trains_resumes_and_evaluates(name: str, data_dir: Path, tmp_path: Path):
+def test_trains_and_is_tested(name: str, data_dir: Path, tmp_path: Path):
     others = [f"{other}/72_given" for other in WRITERS if other != name]
     flags = [
         f"--config=configs/{'default' if name == 'bu3dfe' else name}.py",
@@ -65,9 +66,10 @@ def test_trains_resumes_and_evaluates(name: str, data_dir: Path, tmp_path: Path)
         flags.append("--config.data.validation_fraction=0.0")  # train on all, as the paper did
     status, output = runs.finish("train", *flags)
     assert status == 0, output
-    status, output = runs.finish("train", *flags, "--config.epochs=2")
-    assert status == 0, output
-    assert "epochs extended from 1 to 2" in output
+    if name == "raf_db":
+        status, output = runs.finish("train", *flags, "--config.epochs=2")
+        assert status == 0, output
+        assert "epochs extended from 1 to 2" in output
     results = json.loads((tmp_path / "run" / "metrics.json").read_text())
     folds = json.loads((tmp_path / "run" / "folds.json").read_text())
     assert results["folds_hash"] == folds["folds_hash"]

@@ -10,16 +10,12 @@ import pytest
 from ifgan_jax.data.faces import Faces
 from ifgan_jax.evaluate import load_run_parts
 from ifgan_jax.predict import Predictor
-from tests import runs
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Predictor, Faces]:
+def trained(finished: Path) -> tuple[Predictor, Faces]:
     """A tiny run and the faces that it was tested on."""
-    workdir = tmp_path_factory.mktemp("run")
-    status, output = runs.train(workdir, "--config.epochs=1")
-    assert status == 0, output
-    predictor = Predictor.load(str(workdir))
+    predictor = Predictor.load(str(finished))
     return predictor, load_run_parts(predictor.config).test
 
 

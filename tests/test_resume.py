@@ -17,23 +17,14 @@ from ifgan_jax.train import train
 from tests import runs, tiny_config
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of 3 epochs of 6 steps."""
-    workdir = tmp_path_factory.mktemp("unbroken")
-    status, output = runs.train(workdir)
-    assert status == 0, output
-    return workdir
-
-
-def test_the_same_command_twice_gives_the_same_bytes(unbroken: Path, tmp_path: Path):
+def test_the_same_command_twice_gives_the_same_bytes(finished: Path, tmp_path: Path):
     """Every number of every step, each answer on the test part, and the checkpoints' arrays."""
     workdir = tmp_path / "again"
     status, output = runs.train(workdir)
     assert status == 0, output
     for name in ("metrics.jsonl", "metrics.json", "predictions.csv", "folds.json"):
-        assert (workdir / name).read_bytes() == (unbroken / name).read_bytes(), name
-    runs.assert_same_run(workdir, unbroken)
+        assert (workdir / name).read_bytes() == (finished / name).read_bytes(), name
+    runs.assert_same_run(workdir, finished)
 
 
 def kill_when(workdir: Path, condition: Callable[[], bool], number: int) -> tuple[int, str]:
@@ -48,24 +39,23 @@ def kill_when(workdir: Path, condition: Callable[[], bool], number: int) -> tupl
     return process.returncode, output
 
 
-def test_killed_anywhere_resumes_bit_identical(unbroken: Path, tmp_path: Path):
-    """SIGKILL within an epoch, while a checkpoint is being written, and after a few more steps."""
+def test_killed_while_it_saves_resumes_bit_identical(finished: Path, tmp_path: Path):
+    """All three networks; at other moments test_crashes kills E alone, which starts sooner."""
     workdir = tmp_path / "killed"
     writing = workdir / "checkpoints"
-    points = [
-        lambda: runs.lines(workdir) >= 3,
-        lambda: writing.exists() and any("tmp" in path.name for path in writing.iterdir()),
-        lambda: runs.lines(workdir) >= 9,
-    ]
-    for point in points:
-        status, _ = kill_when(workdir, point, signal.SIGKILL)
-        assert status == -signal.SIGKILL
+
+    def saving() -> bool:
+        """The second checkpoint, after 12 steps."""
+        return runs.lines(workdir) > 6 and any("tmp" in path.name for path in writing.iterdir())
+
+    status, _ = kill_when(workdir, saving, signal.SIGKILL)
+    assert status == -signal.SIGKILL
     status, output = runs.train(workdir)
     assert status == 0, output
-    runs.assert_same_run(workdir, unbroken)
+    runs.assert_same_run(workdir, finished)
 
 
-def test_sigterm_saves_and_exits_0(unbroken: Path, tmp_path: Path):
+def test_sigterm_saves_and_exits_0(finished: Path, tmp_path: Path):
     workdir = tmp_path / "stopped"
     status, output = kill_when(workdir, lambda: runs.lines(workdir) >= 8, signal.SIGTERM)
     assert status == 0, output
@@ -76,7 +66,7 @@ def test_sigterm_saves_and_exits_0(unbroken: Path, tmp_path: Path):
     status, output = runs.train(workdir)
     assert status == 0, output
     assert f"resuming at step {step}" in output
-    runs.assert_same_run(workdir, unbroken)
+    runs.assert_same_run(workdir, finished)
 
 
 def copy(workdir: Path, tmp_path: Path) -> Path:
@@ -84,8 +74,8 @@ def copy(workdir: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(workdir, tmp_path / "copy"))
 
 
-def test_flipped_byte_falls_back_to_the_checkpoint_before(unbroken: Path, tmp_path: Path):
-    workdir = copy(unbroken, tmp_path)
+def test_flipped_byte_falls_back_to_the_checkpoint_before(finished: Path, tmp_path: Path):
+    workdir = copy(finished, tmp_path)
     newest = max((workdir / "checkpoints").iterdir())
     data = max((newest / "state").rglob("*"), key=lambda p: p.stat().st_size * p.is_file())
     content = bytearray(data.read_bytes())
@@ -95,11 +85,11 @@ def test_flipped_byte_falls_back_to_the_checkpoint_before(unbroken: Path, tmp_pa
     assert status == 0, output
     assert "is damaged; trying the one before" in output
     assert "resuming at step 12" in output
-    runs.assert_same_run(workdir, unbroken)
+    runs.assert_same_run(workdir, finished)
 
 
-def test_other_config_is_refused_and_more_epochs_are_not(unbroken: Path, tmp_path: Path):
-    workdir = copy(unbroken, tmp_path)
+def test_other_config_is_refused_and_more_epochs_are_not(finished: Path, tmp_path: Path):
+    workdir = copy(finished, tmp_path)
     status, output = runs.train(workdir, "--config.seed=1", "--config.loss.l1_weight=3.0")
     assert status == 1
     assert "loss.l1_weight" in output
@@ -111,9 +101,9 @@ def test_other_config_is_refused_and_more_epochs_are_not(unbroken: Path, tmp_pat
     assert json.loads((workdir / "config.json").read_text())["epochs"] == 4
 
 
-def test_damaged_best_checkpoint_is_not_passed_off(unbroken: Path, tmp_path: Path):
+def test_damaged_best_checkpoint_is_not_passed_off(finished: Path, tmp_path: Path):
     """Evaluation tests the last checkpoint in its place, and claims no validation accuracy."""
-    workdir = copy(unbroken, tmp_path)
+    workdir = copy(finished, tmp_path)
     best = json.loads((workdir / "metrics.json").read_text())["selected_step"]
     folders = sorted((workdir / "checkpoints").iterdir())
     last_is_best = int(folders[-1].name) == best  # then the one before stands in for both
