@@ -26,13 +26,12 @@ from ifgan_jax.data.parts import Parts
 from ifgan_jax.data.pipeline import num_batches, num_left_out, train_epoch
 from ifgan_jax.data.protocol import class_names
 from ifgan_jax.evaluate import check_data, evaluate_run, load_run_parts
+from ifgan_jax.metric_log import MetricLog, SilentLog
 from ifgan_jax.metrics import accuracy, confusion_matrix
 from ifgan_jax.models.pretrained import fit_stem
 from ifgan_jax.predict import predict_faces
 from ifgan_jax.state import GanState
 from ifgan_jax.workdir import (
-    MetricLog,
-    SilentLog,
     check_workdir,
     claim,
     lock,

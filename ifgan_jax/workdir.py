@@ -15,16 +15,12 @@ import operator
 import os
 import platform
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
 
 from ifgan_jax.files import MALFORMED, of_file, read_object
 
@@ -207,73 +203,6 @@ def commit() -> str:
         return "unknown"  # installed below somebody else's repository
     head = git("rev-parse", "--short=12", "HEAD")
     return (head + ("+" if git("status", "--porcelain") else "")) if head else "unknown"
-
-
-class MetricLog:
-    """metrics.jsonl and TensorBoard; opened at `step`, it forgets what was logged after it.
-
-    A resumed run thus logs every step once, in order, whenever the one before was cut off. Both
-    files are written here and now: a writer with a thread of its own waits for ever once its disk
-    is full. Raises OSError naming the file and the remedy when a row cannot be written.
-
-    TensorBoard reads the files of a run by name, so that each start's has a number: by the time
-    alone, a clock that was set back would put the rows of a resumed run before those it replaces,
-    or in their very file.
-    """
-
-    def __init__(self, workdir: Path, step: int) -> None:
-        self._path = workdir / "metrics.jsonl"
-        rows = [row for row in read_metrics(workdir) if row["step"] <= step]
-        forget = SessionLog(status=SessionLog.START)  # TensorBoard drops what it has from here on
-        with self._told():
-            write_text(self._path, "".join(json.dumps(row) + "\n" for row in rows))
-            self._file = self._path.open("a")
-            board = workdir / "tensorboard"
-            board.mkdir(exist_ok=True)
-            number = len(list(board.iterdir()))
-            self._board = EventsWriter(str(board / f"events{number:04d}"), f".{step}")
-            self._board.write_event(Event(step=step + 1, session_log=forget))
-
-    def write(self, row: dict[str, int | float]) -> None:
-        """Append one step's row; it holds `step`, `epoch` and named terms."""
-        terms = [Summary.Value(tag=k, simple_value=v) for k, v in row.items() if "/" in k]
-        event = Event(wall_time=time.time(), step=int(row["step"]), summary=Summary(value=terms))
-        with self._told():
-            self._file.write(json.dumps(row) + "\n")
-            self._file.flush()
-            self._board.write_event(event)
-
-    def sync(self) -> None:
-        """Return when every row is on disk: before a checkpoint that follows them."""
-        with self._told():
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._board.flush()
-
-    def _told(self) -> contextlib.AbstractContextManager[None]:
-        return told(f"{self._path} or tensorboard beside it")
-
-    def close(self) -> None:
-        """Close both files; what a full disk refused has been told by `write` or `sync`."""
-        for file in (self._file, self._board):
-            with contextlib.suppress(OSError):
-                file.close()
-
-
-class SilentLog(MetricLog):
-    """The log of every process but the first: it keeps nothing."""
-
-    def __init__(self) -> None:
-        pass
-
-    def write(self, row: dict[str, int | float]) -> None:
-        pass
-
-    def sync(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def read_metrics(workdir: Path) -> list[dict[str, int | float]]:

@@ -1,6 +1,6 @@
 """Runs that are hit, by the functions of scripts/campaign.py, which does it hundreds of times.
 
-E alone is trained here: it starts in a third of the time (test_resume kills all three networks once).
+E alone is trained here: it starts in a third of the time (test_resume kills all three networks).
 """
 
 import json

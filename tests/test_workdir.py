@@ -7,8 +7,8 @@ import pytest
 
 from configs import default
 from ifgan_jax.data.host_tensorflow import tf
+from ifgan_jax.metric_log import MetricLog
 from ifgan_jax.workdir import (
-    MetricLog,
     check_workdir,
     claim,
     commit,
@@ -125,6 +125,15 @@ def test_a_full_disk_under_the_metrics_is_told(tmp_path: Path):
     with pytest.raises(OSError, match=r"metrics\.jsonl .*could not be written.*same command"):
         log.write(row(1))
     log.close()  # raises nothing more
+
+
+def test_a_full_disk_under_tensorboard_is_told(tmp_path: Path):
+    log = MetricLog(tmp_path, 0)
+    log._board = tf.io.TFRecordWriter("/dev/full")
+    log.write(row(1))
+    with pytest.raises(OSError, match=r"tensorboard beside it could not be .*No space left"):
+        log.sync()
+    log.close()
 
 
 def test_a_start_on_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -45,7 +45,7 @@ def loop(config: ConfigDict, real: bool, steps: int) -> Timed:
 
     from ifgan_jax import train
     from ifgan_jax.evaluate import load_run_parts
-    from ifgan_jax.workdir import MetricLog
+    from ifgan_jax.metric_log import MetricLog
 
     faces = load_run_parts(config).train
     compiled = ours.compiled_steps(config)
