@@ -32,10 +32,10 @@ def test_of_one_seed_the_interval_is_the_means():
 
 
 def test_of_many_seeds_alike_within_the_interval_is_that_of_the_seeds():
-    """Nobody differs within a seed: the bootstrap of 30 means."""
-    levels = np.random.default_rng(0).integers(4, 13, 30)
+    """Nobody differs within a seed: the bootstrap of 12 means."""
+    levels = np.random.default_rng(0).integers(4, 13, 12)
     found = mean([result("ifgan", i, np.full(40, level)) for i, level in enumerate(levels)])
-    half = 1.96 * levels.std() / 12 / np.sqrt(30)
+    half = 1.96 * levels.std() / 12 / np.sqrt(12)
     assert found.low == pytest.approx(found.value - half, abs=0.06 * half)
     assert found.high == pytest.approx(found.value + half, abs=0.06 * half)
 
@@ -44,12 +44,12 @@ def test_both_sources_add_up():
     """Variance of the seeds' means, and of people within each."""
     rng = np.random.default_rng(1)
     runs = [
-        result("ifgan", s, np.clip(rng.normal(7 + rng.normal(), 2, 100), 0, 12)) for s in range(20)
+        result("ifgan", s, np.clip(rng.normal(7 + rng.normal(), 2, 100), 0, 12)) for s in range(10)
     ]
     found = mean(runs)
     means = np.array([r.right.mean() / 12 for r in runs])
     within = np.mean([r.right.var() / 144 / 100 for r in runs])
-    half = 1.96 * np.sqrt((means.var() + within) / 20)
+    half = 1.96 * np.sqrt((means.var() + within) / 10)
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.06)
 
 
