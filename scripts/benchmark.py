@@ -5,6 +5,7 @@
 
 step        the compiled train step, alone or beside PyTorch's
 operations  its convolutions one by one, beside PyTorch's
+profile     where its time goes on the device, by the profiler
 remat       it under each remat policy: memory against time
 attention   the attention core beside the plain formula
 input       what real data costs the step
@@ -20,7 +21,8 @@ for scripts.
 from scripts import command_line
 
 COMMANDS = (
-    "step", "operations", "remat", "attention", "input", "compile", "inference", "plan", "document",
+    "step", "operations", "profile", "remat", "attention", "input", "compile", "inference", "plan",
+    "document",
 )  # fmt: skip
 
 if __name__ == "__main__":

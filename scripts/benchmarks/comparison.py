@@ -1,7 +1,7 @@
 """Several sides measured in turns: their figures, beside one another and the device's ceilings."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from absl import flags
 
@@ -86,12 +86,21 @@ def shares(
     }
 
 
-def best_ratio(content: report.Result, name: str, figure: str = "median_s") -> float:
-    """The fastest of those beside `name`, over it: above 1 it is faster. NaN if there are none."""
+def best_ratio(
+    content: report.Result,
+    name: str,
+    figure: str = "median_s",
+    among: Collection[str] | None = None,
+) -> float:
+    """The fastest of those beside `name`, over it: above 1 it is faster. NaN if there are none.
+
+    among: names, of which it is the fastest; None: of all.
+    """
     others = [
         side[figure]
         for other, side in content["sides"].items()
         if other != name and side["beside"] == name and figure in side
+        if among is None or other in among
     ]
     return min(others, default=math.nan) / content["sides"][name][figure]
 

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -109,6 +109,14 @@ def memory(program: Any) -> dict[str, int]:
 
 def train_step(config: ConfigDict, augmented: bool) -> Timed:
     """The whole step; not `augmented`, it takes faces of the model's size as they are."""
+    _, facts, run = train_program(config, augmented)
+    return Timed(run, facts, lambda: device.limits(config.dtype))
+
+
+def train_program(
+    config: ConfigDict, augmented: bool
+) -> tuple[Any, dict[str, Any], Callable[[], None]]:
+    """The compiled step, its facts, and what runs it once more and waits for it."""
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are cold ones
     compiled = compiled_steps(config)
     side = config.data.image_size if augmented else config.data.crop
@@ -122,8 +130,7 @@ def train_step(config: ConfigDict, augmented: bool) -> Timed:
         state, metrics = program(state, *rest)  # the state before is used up
         jax.block_until_ready((state, metrics))
 
-    facts |= identity() | {"images": config.batch_size}
-    return Timed(run, facts, lambda: device.limits(config.dtype))
+    return program, facts | identity() | {"images": config.batch_size}, run
 
 
 def identity() -> dict[str, Any]:

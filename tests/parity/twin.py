@@ -250,16 +250,14 @@ class Twin:
     def _move_centres(self, features: Tensor, label: Tensor) -> None:
         """The delta rule of Wen et al. 2016 and, for the pair term, of Cai et al. 2018."""
         old, number = self.centres.clone(), len(self.centres)
-        for j in range(number):
-            own = features[label == j]
-            change = (old[j] - own).sum(0) / (1 + len(own))
-            for k in range(number):
-                if k != j:
-                    norm_k, norm_j = old[k].norm(), old[j].norm()
-                    along = (old[k] @ old[j]) / (norm_k * norm_j**3) * old[j]
-                    pair = old[k] / (norm_k * norm_j) - along
-                    change = change + self.weights.island_alpha / (number - 1) * pair
-            self.centres[j] = old[j] - self.weights.centre_step * change
+        own = functional.one_hot(label, number).to(old)
+        count = own.sum(0)[:, None]
+        change = (count * old - own.T @ features) / (1 + count)
+        norm = old.norm(dim=1, keepdim=True)
+        others = (old / norm).sum(0) - old / norm  # Σ of c_k / |c_k| over k ≠ j
+        along = (others * old).sum(1, keepdim=True) / norm**2 * old
+        pairs = self.weights.island_alpha / (number - 1) * (others - along) / norm
+        self.centres.copy_(old - self.weights.centre_step * (change + pairs))
 
 
 def _both_pairs(source: Tensor, target: Tensor, fake: Tensor) -> Tensor:
