@@ -12,6 +12,7 @@ first one writes the manifest and drops old checkpoints.
 """
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import logging
@@ -60,7 +61,7 @@ class Checkpoints:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._orbax.save(path, args=arguments, force=True)
-        except OSError as error:
+        except Exception as error:  # orbax wraps a full disk in errors of its own
             raise OSError(_advice(path, error)) from error
         self._pending = self._writer.submit(self._finish, step, best_step)
 
@@ -72,9 +73,12 @@ class Checkpoints:
 
     def close(self) -> None:
         """Finish the save under way and stop the writer."""
-        self.wait()
-        self._writer.shutdown()
-        self._orbax.close()
+        try:
+            self.wait()
+        finally:
+            self._writer.shutdown()
+            with contextlib.suppress(Exception):  # of a save whose failure `save` or `wait` raised
+                self._orbax.close()
 
     def steps(self) -> list[int]:
         """Steps of the completely written checkpoints, oldest first."""
@@ -140,7 +144,7 @@ class Checkpoints:
             self._orbax.wait_until_finished()  # until all processes have written
             if hosts.is_first():
                 write_manifest(path)
-        except Exception as error:  # orbax wraps a full disk in errors of its own
+        except Exception as error:  # as in `save`
             raise OSError(_advice(path, error)) from error
         if hosts.is_first():
             self._drop_all_but({best_step, *[s for s in self.steps() if s <= step][-2:]})

@@ -1,11 +1,13 @@
 """Checkpoints: what is kept, verified, and survives a failure (whole runs: test_resume)."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from ifgan_jax.checkpoint import (
@@ -153,6 +155,21 @@ def test_failed_write_is_raised_and_leaves_the_rest(tmp_path: Path, monkeypatch)
     with pytest.raises(OSError, match=r"00000002 could not be written.*No space left.*Make room"):
         checkpoints.wait()
     assert checkpoints.steps() == [1]
+
+
+def test_a_write_that_fails_at_once_is_told_the_same_way_and_closing_hides_it_not(
+    tmp_path: Path, monkeypatch
+):
+    def full(self: ocp.AsyncCheckpointer, *args: object, **kwargs: object) -> None:
+        raise ValueError("RESOURCE_EXHAUSTED: No space left on device")
+
+    monkeypatch.setattr(ocp.AsyncCheckpointer, "save", full)
+    monkeypatch.setattr(ocp.AsyncCheckpointer, "close", full)
+    with (
+        pytest.raises(OSError, match=r"00000001 could not be written.*No space left.*Make room"),
+        contextlib.closing(Checkpoints(tmp_path)) as checkpoints,
+    ):
+        checkpoints.save(STATE, {"step": 1}, step=1, best_step=1)
 
 
 def test_trees_of_weights(tmp_path: Path):

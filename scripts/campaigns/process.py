@@ -27,7 +27,7 @@ KINDS = {
     r"could not be written .*start the same command again": "a file could not be written",
     r"has no whole checkpoint": "no whole checkpoint",
     r"delete the folder, it will be rendered again": "data set damaged, to be rendered again",
-    r"restore or remove it|remove it to have it made anew": "fold file damaged",
+    r"restore the fold file, or remove it|remove it to have it made anew": "fold file damaged",
     r"not the one this run began with": "another data set than before",
 }
 
