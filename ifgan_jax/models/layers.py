@@ -164,88 +164,77 @@ def _relu_backward(y: jax.Array, dy: jax.Array) -> tuple[jax.Array]:
 relu.defvjp(_relu_forward, _relu_backward)
 
 
+def _largest(pixels: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """The largest of each window's pixels, and which it is: the first of equals.
+
+    A backward pass that looked for the maximum among the pixels could miss it: XLA may compute them
+    once more for the comparison, fused in another way and so rounded in another way.
+    """
+    largest, which = pixels[0], jnp.zeros(pixels[0].shape, jnp.uint8)
+    for i, pixel in enumerate(pixels[1:], 1):
+        which = jnp.where(pixel > largest, jnp.uint8(i), which)
+        largest = jnp.maximum(largest, pixel)
+    return largest, which
+
+
 @jax.custom_vjp
 def max_pool_2x2(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
-    """2×2 max pooling, stride 2, with a backward pass without scatter.
-
-    Ties (windows of zeros behind a ReLU) share the gradient; `nn.max_pool` gives it to the first.
-    """
-    return _by_window(x).max((2, 4))
+    """2×2 max pooling, stride 2, with a backward pass without scatter."""
+    return _pool_2x2(x)[0]
 
 
-def _by_window(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 2 w/2 2 c"]:
-    b, h, w, c = x.shape
-    return x.reshape(b, h // 2, 2, w // 2, 2, c)
+def _pool_2x2(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return _largest([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)])
 
 
-def _pool_2x2_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    y = max_pool_2x2(x)
-    return y, (x, y)
+def _pool_2x2_backward(which: jax.Array, dy: jax.Array) -> tuple[jax.Array]:
+    b, h, w, c = dy.shape
+    pixel = jnp.arange(4, dtype=jnp.uint8).reshape(2, 1, 2, 1)
+    windows = jnp.where(which[:, :, None, :, None] == pixel, dy[:, :, None, :, None], 0)
+    return (windows.reshape(b, 2 * h, 2 * w, c),)
 
 
-def _pool_2x2_backward(saved: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array]:
-    x, y = saved
-    windows = _by_window(x)
-    ties = sum((windows[:, :, i, :, j] == y).astype(dy.dtype) for i in (0, 1) for j in (0, 1))
-    largest = windows == y[:, :, None, :, None]
-    return (jnp.where(largest, (dy / ties)[:, :, None, :, None], 0).reshape(x.shape),)
+max_pool_2x2.defvjp(_pool_2x2, _pool_2x2_backward)
 
 
-max_pool_2x2.defvjp(_pool_2x2_forward, _pool_2x2_backward)
-
-
-@jax.custom_vjp
 def max_pool_3x3_stride_2(x: Float[Array, "b h w c"]) -> Float[Array, "b oh ow c"]:
-    """ResNet's stem pool, padding 1: the maximum of three rows, then of three columns.
-
-    Its backward pass has no scatter; ties share the gradient.
-    """
-    padded = _padded_for_stem(x)
-    rows = [padded[:, i : i + x.shape[1] : 2] for i in range(3)]
-    tallest = jnp.maximum(jnp.maximum(rows[0], rows[1]), rows[2])
-    columns = [tallest[:, :, j : j + x.shape[2] : 2] for j in range(3)]
-    return jnp.maximum(jnp.maximum(columns[0], columns[1]), columns[2])
+    """ResNet's stem pool, padding 1, with a backward pass without scatter."""
+    ends = [(1, 1 + size % 2) for size in x.shape[1:3]]  # to an even number of rows and columns
+    return _pool_3x3(jnp.pad(x, ((0, 0), *ends, (0, 0)), constant_values=-jnp.inf))
 
 
-def _padded_for_stem(x: jax.Array) -> jax.Array:
-    """1 before, 1 or 2 after: an even number of rows and columns, of which 2m to 2m + 2 pool."""
-    ends = [(1, 1 + size % 2) for size in x.shape[1:3]]
-    return jnp.pad(x, ((0, 0), *ends, (0, 0)), constant_values=-jnp.inf)
+@jax.custom_vjp
+def _pool_3x3(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2-1 w/2-1 c"]:
+    return _pool_3x3_forward(x)[0]
 
 
-def _stem_pool_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    y = max_pool_3x3_stride_2(x)
-    return y, (x, y)
-
-
-def _stem_pool_backward(saved: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array]:
-    """By phases of the padded pixels: odd rows lie in one window, even ones in two neighbours."""
-    x, y = saved
-    padded = _padded_for_stem(x)
-    b, channels = len(y), y.shape[-1]
-    ties = sum(
-        (padded[:, i : i + x.shape[1] : 2, j : j + x.shape[2] : 2] == y).astype(dy.dtype)
-        for i in range(3)
-        for j in range(3)
+def _pool_3x3_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    h, w = x.shape[1:3]
+    return _largest(
+        [x[:, i : h + i - 2 : 2, j : w + j - 2 : 2] for i in range(3) for j in range(3)]
     )
+
+
+def _pool_3x3_backward(which: jax.Array, dy: jax.Array) -> tuple[jax.Array]:
+    """By phases of the pixels: odd rows lie in one window, even ones in two neighbours."""
+    b, h, w, c = dy.shape
     around = ((0, 0), (1, 1), (1, 1), (0, 0))
-    share, top = jnp.pad(dy / ties, around), jnp.pad(y, around, constant_values=jnp.inf)
-    shape = (b, padded.shape[1] // 2, 2, padded.shape[2] // 2, 2, channels)
-    pixels = padded.reshape(shape)
+    which, dy = jnp.pad(which, around), jnp.pad(dy, around)
 
     def of_phase(row: int, column: int) -> jax.Array:
         total = jnp.zeros((), dy.dtype)
         for i in range(row, 2):  # 0: the window before, 1: the one that starts here
             for j in range(column, 2):
-                window = (slice(None), slice(i, i + shape[1]), slice(j, j + shape[3]))
-                total += jnp.where(pixels[:, :, row, :, column] == top[window], share[window], 0)
+                window = (slice(None), slice(i, i + h + 1), slice(j, j + w + 1))
+                pixel = 3 * (row + 2 - 2 * i) + column + 2 - 2 * j
+                total += jnp.where(which[window] == pixel, dy[window], 0)
         return total
 
     rows = [jnp.stack([of_phase(i, 0), of_phase(i, 1)], 3) for i in (0, 1)]
-    return (jnp.stack(rows, 2).reshape(padded.shape)[:, 1 : 1 + x.shape[1], 1 : 1 + x.shape[2]],)
+    return (jnp.stack(rows, 2).reshape(b, 2 * h + 2, 2 * w + 2, c),)
 
 
-max_pool_3x3_stride_2.defvjp(_stem_pool_forward, _stem_pool_backward)
+_pool_3x3.defvjp(_pool_3x3_forward, _pool_3x3_backward)
 
 
 class UpConv(nn.Module):

@@ -72,12 +72,17 @@ def test_stem_pool(side: int):
     assert_same(layers.max_pool_3x3_stride_2, plain, normal(2, side, side, 3))
 
 
-def test_ties_share_the_gradient():
-    gradient = jax.grad(lambda x: layers.max_pool_2x2(x).sum())(jnp.zeros((1, 2, 2, 1)))
-    np.testing.assert_array_equal(gradient[0, :, :, 0], np.full((2, 2), 0.25))
-    gradient = jax.grad(lambda x: layers.max_pool_3x3_stride_2(x).sum())(jnp.zeros((1, 4, 4, 1)))
-    sixths = np.array([3, 5, 2, 2])  # of windows of 2 and of 3 pixels, which share the second
-    np.testing.assert_allclose(gradient[0, :, :, 0], np.outer(sixths, sixths) / 36, rtol=1e-6)
+def test_of_equal_pixels_the_first_has_the_gradient():
+    """As `nn.max_pool` and PyTorch; and none is lost, however often a pixel is the largest."""
+    zeros = jnp.zeros((1, 4, 4, 1))
+    for ours, (window, stride, pad) in {
+        layers.max_pool_2x2: ((2, 2), (2, 2), "VALID"),
+        layers.max_pool_3x3_stride_2: ((3, 3), (2, 2), ((1, 1), (1, 1))),
+    }.items():
+        plain = partial(nn.max_pool, window_shape=window, strides=stride, padding=pad)
+        theirs = jax.grad(lambda x, plain=plain: plain(x).sum())(zeros)
+        np.testing.assert_array_equal(jax.grad(lambda x, ours=ours: ours(x).sum())(zeros), theirs)
+        assert theirs.sum() == 4
 
 
 @pytest.mark.usefixtures("x64")
