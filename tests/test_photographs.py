@@ -17,11 +17,12 @@ from tests import runs
 PICTURE = np.arange(40 * 30, dtype=np.uint32).reshape(40, 30).astype(np.uint8)
 
 
-def write_video(path: Path, frames: np.ndarray) -> None:
+def write_video(path: Path, frames: np.ndarray, title: str = "film") -> None:
     """Gray frames, losslessly."""
     import av
 
     with av.open(str(path), "w") as container:
+        container.metadata["title"] = title
         stream = container.add_stream("ffv1", rate=10)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:], "gray"
         for frame in frames:
@@ -77,6 +78,16 @@ def test_a_video_that_breaks_off_keeps_its_frames(tmp_path: Path):
     found = [picture for _, picture in photographs.shots([path], every=1)]
     assert 5 < len(found) <= 30
     assert all(isinstance(picture, np.ndarray) for picture in found[:5])
+
+
+def test_a_title_in_another_encoding_does_no_harm(tmp_path: Path):
+    path = tmp_path / "film.avi"
+    write_video(path, PICTURE[None], title="Gesicht")
+    content = path.read_bytes()
+    assert b"Gesicht" in content
+    path.write_bytes(content.replace(b"Gesicht", b"Ges\xefcht"))
+    [(_, picture)] = photographs.shots([path], every=1)
+    np.testing.assert_array_equal(picture, PICTURE)
 
 
 def detection(turned: bool) -> align.Detection:

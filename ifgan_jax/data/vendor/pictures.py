@@ -108,8 +108,10 @@ def open_video(source: str | io.BytesIO, name: str) -> Any:
         import av
     except ImportError as error:
         raise LayoutError("videos need PyAV: pip install 'ifgan_jax[align]'") from error
+    # Titles in other encodings: PyAV 19 reads them as they are, and has the argument no more.
+    lenient = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
     try:
-        container = av.open(source, metadata_errors="ignore")
+        container = av.open(source, **lenient)
     except Exception as error:  # PyAV raises whatever it meets
         raise UnreadablePictureError(f"{name}: no readable video ({error})") from error
     if not container.streams.video:
