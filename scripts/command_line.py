@@ -52,11 +52,12 @@ def run(
 def _silence_orbax() -> None:
     """What fails there is raised, and becomes one line: no tracebacks of its threads before it.
 
-    They log each failed write, and tensorstore, once one has closed orbax's event loop, hands all
-    that follow it to the hook.
+    They log each failed write; asyncio logs, at the end, those that orbax did not look at any more;
+    and tensorstore, once one has closed orbax's event loop, hands all that follow it to the hook.
     """
     absl_logging.set_verbosity(absl_logging.WARNING)  # orbax tells every file it touches
-    absl_logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
+    for logger in (absl_logging.get_absl_logger(), logging.getLogger("asyncio")):
+        logger.addFilter(lambda record: "orbax" not in record.pathname + record.getMessage())
     show = sys.unraisablehook
 
     def hook(unraisable: "sys.UnraisableHookArgs") -> None:

@@ -40,6 +40,18 @@ def main():
 command_line.run(main, ["program"])
 """
 
+# A write of orbax that failed, and one of somebody else, and nobody asks for either.
+ABANDONED = """
+import asyncio
+from scripts import command_line
+async def main():
+    for path in ("theirs.py", "orbax/serialization.py"):
+        exec(compile("async def write(): raise ValueError('full')", path, "exec"))
+        asyncio.create_task(locals()["write"]())
+    await asyncio.sleep(0)
+command_line.run(lambda: asyncio.run(main()), ["program"])
+"""
+
 
 def start(**changes: str) -> subprocess.CompletedProcess[str]:
     """PROGRAM with no folder named for what it compiles, but by `changes`."""
@@ -76,6 +88,14 @@ def test_a_full_disk_is_one_line(tmp_path: Path):
     assert "could not be written" in done.stderr
     assert "start the same command again" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_of_abandoned_writes_those_of_orbax_are_not_told():
+    command = [sys.executable, "-c", ABANDONED]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert "defined at theirs.py" in done.stderr
+    assert "orbax" not in done.stderr
 
 
 def test_the_folder_is_where_the_user_says_or_nowhere(tmp_path: Path):

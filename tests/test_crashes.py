@@ -93,7 +93,9 @@ def test_an_error_without_a_remedy_is_unclear():
     assert kind(f"Traceback\n{told}").startswith("unclear: error: workdir a")
     assert kind(told, -signal.SIGSEGV).startswith("unclear")
     assert kind("error: [Errno 28] No space left on device").startswith("unclear: error: [")
-    folds = "error: a/folds_10.json is damaged (Expecting value): restore the fold file, or remove it"
+    folds = (
+        "error: a/folds_10.json is damaged (Expecting value): restore the fold file, or remove it"
+    )
     assert kind(folds) == "fold file damaged"
 
 
