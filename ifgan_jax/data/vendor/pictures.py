@@ -109,7 +109,9 @@ def open_video(source: str | io.BytesIO, name: str) -> Any:
     except ImportError as error:
         raise LayoutError("videos need PyAV: pip install 'ifgan_jax[align]'") from error
     # Titles in other encodings: PyAV 19 reads them as they are, and has the argument no more.
-    lenient = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+    lenient: dict[str, Any] = (
+        {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+    )
     try:
         container = av.open(source, **lenient)
     except Exception as error:  # PyAV raises whatever it meets
