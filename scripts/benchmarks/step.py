@@ -45,8 +45,8 @@ def main() -> None:
 def summary(content: report.Result) -> report.Result:
     """`ratio_vs_best_torch`: the fastest PyTorch variant's median over ours, above 1 we win.
 
-    `…_smallest`: the same of the shortest steps, which work of others beside us touches least.
-    `…_plain`: the same with plain operations in place of PyTorch.
+    `ratio_vs_plain`: the same of our step of plain operations. `…_smallest`: of the shortest steps,
+    which work of others beside us touches least.
     """
     others = {"ratio_vs_plain": {PLAIN}, "ratio_vs_best_torch": set(theirs.VARIANTS)}
     ratios = {
