@@ -41,14 +41,18 @@ class HostPrediction(NamedTuple):
 def open_run(workdir: Path, make: build.Make = build.build) -> tuple[ConfigDict, build.Compiled]:
     """The config of a run that was trained, and its functions over the devices that it names.
 
-    make: as the run was trained with (`train.train`).
+    make: as the run was trained with (`train.train`). The run may have been trained elsewhere: of
+    the devices that it names those that are here are taken, and the batches made to fit.
 
     Raises FileNotFoundError for a folder without a run, ValueError naming a key that cannot be, or
     config.json, when keys are missing or of another type.
     """
     config = read_config(workdir)
     with of_file(workdir / "config.json", "mend it, or use a new workdir"):
+        config = config.copy_and_resolve_references()
+        config.devices = min(config.devices, len(jax.local_devices()))
         mesh = sharding.make_mesh(jax.devices(), config.devices)
+        config.evaluation.batch_size += -config.evaluation.batch_size % mesh.size
         build.check_evaluation(config, mesh.size)
         return config, build.compile_steps(config, make(config, 1), mesh)
 

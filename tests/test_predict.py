@@ -1,6 +1,8 @@
 """A trained run asked from Python: the same answers as its evaluation, from any thread."""
 
 import csv
+import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -54,6 +56,17 @@ def test_threads_ask_at_once_and_nothing_is_compiled_again(trained: tuple[Predic
 def test_other_images_are_refused(images: np.ndarray, trained: tuple[Predictor, Faces]):
     with pytest.raises(ValueError, match=r"at least one face, uint8 of shape \(n, 36, 36, 1\)"):
         trained[0](images)
+
+
+def test_a_run_of_a_machine_with_other_devices(trained: tuple[Predictor, Faces], tmp_path: Path):
+    """16 of them, and batches that do not divide over the 8 that are here."""
+    predictor, test = trained
+    workdir = shutil.copytree(predictor.workdir, tmp_path / "run")
+    config = json.loads((workdir / "config.json").read_text())
+    config["devices"], config["evaluation"]["batch_size"] = 16, 9
+    (workdir / "config.json").write_text(json.dumps(config))
+    said = Predictor.load(workdir)(test.images).probabilities
+    assert said == pytest.approx(predictor(test.images).probabilities, abs=1e-5)
 
 
 def test_a_folder_without_a_run_is_told(tmp_path: Path):
