@@ -4,7 +4,7 @@ The file has G and E with their weights and the preparation of images, for any b
 by `jax.export`, for CPU, GPU and TPU, or ONNX by jax2onnx, for onnxruntime.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 from jaxtyping import Array, UInt8
+from ml_collections import ConfigDict
 
 from ifgan_jax import step
 from ifgan_jax.augment import prepare
@@ -37,9 +38,12 @@ scripts/predict.py does. `answers["probabilities"]`: (n, {classes}), in the orde
 
 ## Data
 
-Trained on {train} people, selected on {validation} others by validation accuracy, tested on {subjects} others
-({images} images). Additional training data: {additional}. The people in a data set are not those of the world: its own card tells
-who is in it, and groups that it lacks are not measured here.
+Trained on {train}, selected by validation accuracy on {validation}, tested on {test}
+({images} images). Additional training data: {additional}. Who was in the data:
+
+{people}
+
+These are not the people of the world: what the model does on groups that are few or absent there is not measured here.
 
 ## Results on the test part
 
@@ -55,6 +59,20 @@ surveillance, hiring, school, police, border or insurance, nor for any decision 
 they still tell of the person is measured by scripts/probe_identity.py.
 """  # noqa: E501
 
+
+# Who was recorded, as the owners say.
+PEOPLE = {
+    "bu3dfe": "BU-3DFE: 100 adults of 18 to 70 years, 56 women; White, Black, East-Asian, "
+    "Middle-East Asian, Indian and Hispanic Latino (Yin et al., FG 2006)",
+    "ck_plus": "CK+: of the adults recorded for it, of 18 to 50 years, 69 % women; "
+    "81 % Euro-American, 13 % Afro-American, 6 % others (Lucey et al., CVPR workshops 2010)",
+    "mmi": "MMI, its first 19 people: students and staff of 19 to 62 years, 44 % women; European, "
+    "Asian and South American (Pantic et al., ICME 2005)",
+    "raf_db": "RAF-DB: pictures of the internet, of people of 0 to 70 years, 52 % female, "
+    "43 % male, 5 % unsure; 77 % Caucasian, 8 % African-American, 15 % Asian (Li et al., 2017)",
+    "synthetic_faces": "rendered faces: nobody; the heads are drawn by ifgan_jax",
+    "fake_faces": "patterns: nobody",
+}
 
 CALL = {
     "stablehlo": """from jax import export
@@ -128,7 +146,7 @@ def model_card(
         noise = NOISE.format(crop=config.data.crop, channels=config.data.channels)
         call = "import numpy\n" + call.replace("names =", f"{noise}names =")
     recalls = metrics["per_class_recall"].items()
-    rows = tuple((name, f"{recall:.3f}") for name, recall in recalls)
+    rows = tuple((name, "no images" if x is None else f"{x:.3f}") for name, x in recalls)
     return CARD.format(
         call=call,
         method=config.method,
@@ -144,12 +162,23 @@ def model_card(
         classes=config.data.num_classes,
         names=", ".join(predictor.class_names),
         generated="" if config.method == "ifgan" else "; a baseline's is the input itself",
-        train=len(folds["train"]),
-        validation=len(folds["validation"]),
-        subjects=metrics["num_test_subjects"],
+        **{part: _people(folds[part]) for part in ("train", "validation", "test")},
         images=metrics["num_test_images"],
         additional=", ".join(config.data.additional) or "none",
+        people="\n".join(f"- {who}" for who in _recorded(config.data)),
         table=markdown(Table("Recall of each class", ("class", "recall"), rows)),
         accuracy=metrics["test_accuracy"],
         balanced=metrics["test_balanced_accuracy"],
     )
+
+
+def _people(ids: Sequence[str]) -> str:
+    """How many; "" stands for people whom a data set does not name."""
+    named = len(set(ids) - {""})
+    return f"{named} people" if named else "people who are not named"
+
+
+def _recorded(data: ConfigDict) -> Iterator[str]:
+    for name in (data.name, *data.additional):
+        which = name.partition("/")[0]
+        yield PEOPLE.get(which, f"{which}: its owner has to tell")

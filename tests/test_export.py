@@ -1,5 +1,6 @@
 """The exported model in a process without this package: the same answers."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ifgan_jax import export
 from ifgan_jax.evaluate import load_run_parts
 from ifgan_jax.predict import Predictor
+from ifgan_jax.workdir import read_folds
 from tests import runs
 
 ALONE = """
@@ -41,6 +44,25 @@ def test_exported_answers_are_the_runs(finished: Path, tmp_path: Path):
     assert "(n, 36, 36, 1)" in card
     assert "anger, disgust, fear, happiness, sadness, surprise" in card
     assert card.count("| 0.") + card.count("| 1.") == 6
+    folds = read_folds(finished)
+    assert f"Trained on {len(folds['train'])} people" in card
+    assert f"{len(folds['test'])} people\n(" in card
+    assert "- patterns: nobody" in card
+    for word in ("an expression is not an emotion", "surveillance", "hiring"):
+        assert word in card
+
+
+def test_a_card_of_people_without_names_and_a_class_without_images(finished: Path):
+    predictor = Predictor.load(finished)
+    predictor.config.data.name, predictor.config.data.additional = "raf_db/72_given", ("theirs",)
+    metrics = json.loads((finished / "metrics.json").read_text())
+    metrics["per_class_recall"]["fear"] = None
+    nobody = {"train": [""], "validation": [""], "test": [""]}
+    card = export.model_card(predictor, metrics, nobody, "stablehlo")
+    assert card.count("people who are not named") == 3
+    assert "| fear | no images |" in card
+    assert "- RAF-DB: pictures of the internet" in card
+    assert "- theirs: its owner has to tell" in card
 
 
 def test_a_run_without_results_is_told(finished: Path, tmp_path: Path):
