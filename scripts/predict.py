@@ -5,7 +5,7 @@
 Faces are found and aligned as the data sets' were (extra `align`), or taken as they are with
 --aligned. Writes predictions.csv and predictions.jsonl, a row for each face, and one that says why
 for each picture without; with --pictures also, for each face, what G made of it and where it
-looked, as pictures/<number of the face>.png.
+looked, as pictures/<what the row has for "picture">.png.
 """
 
 import csv
@@ -26,6 +26,7 @@ ALIGNED = flags.DEFINE_bool("aligned", False, "The pictures are aligned faces al
 ALIGNMENT = flags.DEFINE_enum("alignment", "similarity", ["similarity", "affine"], "Which map.")
 EVERY = flags.DEFINE_integer("every", 1, "Of a video every so many-th frame.", lower_bound=1)
 PICTURES = flags.DEFINE_bool("pictures", False, "Draw input, generated face and attention, too.")
+TEXT: Any = {"encoding": "utf-8", "errors": "backslashreplace"}  # file names may be no UTF-8
 PLACES = ("left", "top", "right", "bottom")  # of a face's box, in pixels
 
 
@@ -45,11 +46,12 @@ def main(paths: list[str]) -> None:
     output.mkdir(parents=True, exist_ok=True)
     faces = without = 0
     with (
-        (output / "predictions.csv").open("w", newline="", encoding="utf-8") as table,
-        (output / "predictions.jsonl").open("w", encoding="utf-8") as lines,
+        (output / "predictions.csv").open("w", newline="", **TEXT) as table,
+        (output / "predictions.jsonl").open("w", **TEXT) as lines,
     ):
-        header = ["file", "frame", *PLACES, "score", "eyes", "status", "reason", "predicted"]
-        writer = csv.DictWriter(table, [*header, *predictor.class_names])
+        known = ["score", "eyes", "status", "reason", "picture", "predicted"]
+        header = ["file", "frame", *PLACES, *known, *predictor.class_names]
+        writer = csv.DictWriter(table, header)
         writer.writeheader()
         for row in rows(predictor, found, output):
             lines.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -80,6 +82,7 @@ def rows(predictor: Any, found: Iterator[Any], output: Path) -> Iterator[dict[st
                 "eyes": face.eyes and round(face.eyes, 1),
                 "status": face.status,
                 "reason": face.reason,
+                "picture": None,
                 "predicted": None,
                 "probabilities": None,
             }
@@ -88,6 +91,8 @@ def rows(predictor: Any, found: Iterator[Any], output: Path) -> Iterator[dict[st
                 row["probabilities"] = dict(zip(predictor.class_names, shares, strict=True))
                 row["predicted"] = predictor.class_names[int(np.argmax(shares))]
                 chosen.append(row["predicted"])
+                if PICTURES.value:
+                    row["picture"] = f"{number + len(chosen):06d}"
             yield row
         if PICTURES.value and said:
             draw(predictor, said, chosen, output / "pictures", number)

@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -222,12 +223,7 @@ class Detector:
             )
         self._cache, self._border = cache, border
         self._known: dict[str, Detection] = read_detections(cache) if cache else {}
-        self._worker = concurrent.futures.ProcessPoolExecutor(
-            1,
-            multiprocessing.get_context("spawn"),
-            signal.signal,
-            (signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is for the program, which ends this one
-        )
+        self._worker = _worker()
 
     def close(self) -> None:
         """End the worker process."""
@@ -236,7 +232,8 @@ class Detector:
     def detect(self, pictures: list[Picture]) -> list[Detection]:
         """The faces of pictures of one size, from the cache where it has them.
 
-        Without a cache nothing is kept from call to call.
+        Without a cache nothing is kept from call to call. Raises OSError when the network's process
+        dies; the next call has another.
         """
         known = self._known if self._cache else {}
         keys = [_key(picture, self._border) for picture in pictures]
@@ -263,11 +260,27 @@ class Detector:
             boxes, scores, points = (np.zeros(n, np.float32) for n in ((0, 4), (0,), (0, 5, 2)))
             return [Detection(boxes, scores, points, turned)] * len(pictures)
         with hidden_main_module():  # the process starts at its first task
-            found = self._worker.submit(_mtcnn, seen).result()
+            try:
+                found = self._worker.submit(_mtcnn, seen).result()
+            except BrokenProcessPool as error:
+                self._worker = _worker()
+                raise OSError(
+                    f"the process that finds faces died at {len(seen)} pictures of {width} × "
+                    f"{height} pixels, for lack of memory perhaps: try again, with smaller ones"
+                ) from error
         return [
             Detection((boxes - border) * shrink, scores, (points - border) * shrink, turned)
             for boxes, scores, points in found
         ]
+
+
+def _worker() -> concurrent.futures.ProcessPoolExecutor:
+    return concurrent.futures.ProcessPoolExecutor(
+        1,
+        multiprocessing.get_context("spawn"),
+        signal.signal,
+        (signal.SIGINT, signal.SIG_IGN),  # Ctrl-C is for the program, which ends this one
+    )
 
 
 @functools.cache

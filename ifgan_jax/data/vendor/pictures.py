@@ -56,11 +56,20 @@ def decode(content: bytes, name: str) -> Picture:
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _refuse_large(*image.size)
-            return np.asarray(ImageOps.exif_transpose(image).convert("L"))
+            return _gray(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:  # its text names an object in memory
         raise UnreadablePictureError(f"{name}: no readable picture (unknown format)") from error
     except Exception as error:  # Pillow's plugins raise whatever they meet
         raise UnreadablePictureError(f"{name}: no readable picture ({error})") from error
+
+
+def _gray(image: Image.Image) -> Picture:
+    """Of 16 bits the upper eight, where Pillow's `convert` takes all above 255 for white."""
+    if image.mode.startswith("I;16"):
+        return (np.asarray(image) >> 8).astype(np.uint8)
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of Pillow's mode {image.mode}: save it with 8 bits a channel")
+    return np.asarray(image.convert("L"))
 
 
 def _refuse_large(width: int, height: int) -> None:
