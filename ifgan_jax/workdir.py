@@ -79,7 +79,7 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
 def lock(workdir: Path) -> Iterator[None]:
     """Hold `workdir` for this process; a process that died holds nothing.
 
-    Raises BlockingIOError when another process trains there.
+    Raises BlockingIOError when another process trains or tests there.
     """
     folder = os.open(workdir, os.O_RDONLY)
     try:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from ifgan_jax.checkpoint import write_manifest
 from ifgan_jax.train import train
+from scripts.campaigns.faults import files, flip
 from tests import runs, tiny_config
 
 
@@ -104,19 +107,22 @@ def test_other_config_is_refused_and_more_epochs_are_not(finished: Path, tmp_pat
 def test_damaged_best_checkpoint_is_not_passed_off(finished: Path, tmp_path: Path):
     """Evaluation tests the last checkpoint in its place, and claims no validation accuracy."""
     workdir = copy(finished, tmp_path)
-    best = json.loads((workdir / "metrics.json").read_text())["selected_step"]
-    folders = sorted((workdir / "checkpoints").iterdir())
-    last_is_best = int(folders[-1].name) == best  # then the one before stands in for both
-    expected = int(folders[-2 if last_is_best else -1].name)
-    (workdir / "checkpoints" / f"{best:08d}" / "manifest.json").unlink()
+    before, last = sorted((workdir / "checkpoints").iterdir())[-2:]
+    progress = json.loads((last / "metadata" / "metadata").read_text())
+    progress["best_step"] = int(before.name)
+    (last / "metadata" / "metadata").write_text(json.dumps(progress))
+    (last / "manifest.json").unlink()
+    write_manifest(last)
+    status, output = runs.finish("evaluate", f"--workdir={workdir}")
+    assert status == 0, output
+    assert json.loads((workdir / "metrics.json").read_text())["selected_step"] == int(before.name)
+    flip(max(files(before / "state"), key=lambda path: path.stat().st_size), random.Random(0))
     status, output = runs.finish("evaluate", f"--workdir={workdir}")
     assert status == 0, output
     results = json.loads((workdir / "metrics.json").read_text())
-    assert results["selected_step"] == expected
-    if results["validation_accuracy"] is None:
-        assert "testing the last one in its place" in output
-    else:
-        assert results["last_step"] < best
+    assert results["selected_step"] == results["last_step"] == int(last.name)
+    assert results["validation_accuracy"] is None
+    assert "is damaged; taking the last one in its place" in output
 
 
 def test_not_a_number_stops_the_run_and_names_term_and_step(tmp_path: Path):

@@ -26,9 +26,11 @@ def full_disk(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome
         with faults.small_disk(scene.folder / "disk", DISK) as disk:
             workdir, filler = disk / "run", disk / "filler"
             process = scene.site.start(workdir)
-            process.wait_for(moment(name, workdir, scene.life, scene.epoch, rng))
+            reached = process.wait_for(moment(name, workdir, scene.life, scene.epoch, rng))
             _fill(filler, LEFT[left])
             first = process.end()
+            if not reached:  # done before: nothing was injected
+                continue
             again = scene.site.finish(workdir)
             errors = [ended.error() for ended in (first, again) if ended.status]
             filler.unlink()
@@ -151,9 +153,11 @@ def clock(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]:
         workdir = scene.unfinished()
         name = rng.choice(("after a step", "checkpoint being written"))
         process = scene.site.start(workdir, **backwards(0.0))
-        if process.wait_for(moment(name, workdir, scene.life, scene.epoch, rng)):
-            process.send(signal.SIGKILL)
+        reached = process.wait_for(moment(name, workdir, scene.life, scene.epoch, rng))
+        process.send(signal.SIGKILL)
         process.end()
+        if not reached:
+            continue
         ended = scene.site.finish(workdir, **backwards(-rng.uniform(1, YEARS)))
         yield scene.judged(name, workdir, ended)
 
