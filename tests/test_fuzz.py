@@ -55,7 +55,7 @@ def raise_(error: BaseException) -> None:
         (lambda folder: raise_(AssertionError("wrong answer")), "wrong answer"),
         (lambda folder: raise_(ValueError("bad")), r"unclear: ValueError\('bad'\)"),
         (lambda folder: (folder.parent / "new").touch(), "wrote or ran something: new"),
-        (lambda folder: bytearray(2**31 + 2**29).count(1), "MiB more"),
+        (lambda folder: bytearray(2**30 + 2**26).count(1), "MiB more"),
     ],
 )
 def test_what_is_no_clear_error_is_a_failure(
@@ -93,3 +93,22 @@ def test_a_try_that_dies_or_hangs_is_named_and_the_others_are_made(monkeypatch: 
     tally = tries.run_watched(Target(moody, (), 8), 9, 0, 8)
     assert tally.failures == ["try 3: the process died, exit code 17", "try 5: hangs for 3 s"]
     assert tally.accepted == 6
+
+
+def hungry(folder: Path) -> Attempt:
+    """Blames the file when it gets no more memory."""
+
+    def attempt(rng: Random) -> None:
+        try:
+            bytearray(3 * 2**30).count(1)
+        except MemoryError as error:
+            raise ValueError("file.txt is damaged") from error
+
+    return attempt
+
+
+def test_a_try_that_the_limit_of_memory_ends_is_made_again_without():
+    tally = tries.run_watched(Target(hungry, ("file.txt",), 1), 9, 0, 1)
+    (failure,) = tally.failures
+    assert re.fullmatch(r"try 0: 307\d MiB more", failure)
+    assert tally.peak_mib > 3000

@@ -50,7 +50,12 @@ def main() -> None:
         if done and (done["seeds"], done["first"], done["tries"]) == (seeds, FIRST.value, count):
             continue
         tally = tries.run_watched(targets[name], seed, FIRST.value, FIRST.value + count)
-        made["targets"][name] = {"seeds": seeds, "first": FIRST.value, **as_json(tally)}
+        made["targets"][name] = {
+            "seeds": seeds,
+            "first": FIRST.value,
+            "commit": made["versions"]["commit"],
+            **as_json(tally),
+        }
         made["tries"] = sum(one["tries"] for one in made["targets"].values())
         write_json(path, made)
         refused, failed = sum(tally.errors.values()), len(tally.failures)

@@ -89,7 +89,7 @@ class Trial:
     def _one(self, i: int, tally: Tally) -> None:
         before = _peak()
         try:
-            self._attempt(np.random.default_rng([self._seed, i]))
+            self._try(i)
             tally.accepted += 1
         except CLEAR as error:
             tally.errors[self._kind(error)] += 1
@@ -104,6 +104,20 @@ class Trial:
             tally.failures.append(f"try {i}: wrote or ran something: {', '.join(odd)}")
             shutil.rmtree(self._outside / odd.pop(), ignore_errors=True)
 
+    def _try(self, i: int) -> None:
+        """Once more without a limit where that made the error: what it takes then is seen."""
+        try:
+            self._attempt(np.random.default_rng([self._seed, i]))
+        except CLEAR as error:
+            if not _of_memory(error):
+                raise
+            limit = resource.getrlimit(resource.RLIMIT_AS)
+            resource.setrlimit(resource.RLIMIT_AS, (limit[1], limit[1]))
+            try:
+                self._attempt(np.random.default_rng([self._seed, i]))
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, limit)
+
     def _kind(self, error: BaseException) -> str:
         """The error's class, its cause's, and the shape of our message: no names or numbers."""
         text = str(error).replace(str(self._outside), "")
@@ -113,9 +127,22 @@ class Trial:
         return f"{type(error).__name__}{cause}: {text[:50].strip()}"
 
 
+def _of_memory(error: BaseException | None) -> bool:
+    """Whether it comes of a MemoryError."""
+    while error and not isinstance(error, MemoryError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def _peak() -> int:
-    """Bytes this process held at its peak, as cheap as a try needs it."""
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Bytes this process held at its peak: since it began, where ru_maxrss is its parent's, too."""
+    return _status("VmHWM")
+
+
+def _status(field: str) -> int:
+    """Bytes, of /proc/self/status."""
+    content = STATUS.read_bytes()
+    return 1024 * int(content.partition(f"{field}:".encode())[2].split(maxsplit=1)[0])
 
 
 def run_watched(target: Target, seed: int, first: int, after: int) -> Tally:
@@ -187,7 +214,6 @@ def _told(now: Any, numbers: Iterable[int]) -> Iterator[int]:
 
 
 def limit_memory() -> None:
-    """From here on this process may take MEMORY more than it has: then a MemoryError."""
-    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
-    has = 1024 * int(lines["VmSize"].split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (has + 2 * MEMORY, resource.RLIM_INFINITY))
+    """From here on a MemoryError at 2 MEMORY more addresses than now: half of them may lie idle."""
+    limit = _status("VmSize") + 2 * MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
