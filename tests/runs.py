@@ -17,9 +17,16 @@ from tests.conftest import QUICK_COMPILATION
 ROOT = Path(__file__).parent.parent
 
 
+# As pyproject.toml has it within pytest; ml_collections loads configs by load_module.
+WARNINGS = (
+    "error::DeprecationWarning,error::PendingDeprecationWarning,error::FutureWarning,"
+    "ignore:the load_module() method is deprecated:DeprecationWarning"
+)
+
+
 def environment() -> dict[str, str]:
     """One CPU device, whatever the tests themselves use."""
-    return {**os.environ, "XLA_FLAGS": QUICK_COMPILATION}
+    return {**os.environ, "XLA_FLAGS": QUICK_COMPILATION, "PYTHONWARNINGS": WARNINGS}
 
 
 def start(script: str, *flags: str) -> subprocess.Popen:
