@@ -8,12 +8,14 @@ photograph in the public domain, in gray.
 import contextlib
 import importlib.metadata
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ifgan_jax.data import align
 from ifgan_jax.data.align import Detector
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.synthetic.parallel import Request, record
@@ -55,6 +57,23 @@ def test_the_astronauts_points_lie_on_her_face():
     seen = [(83, 81), (126, 83), (105, 107), (84, 120), (123, 122)]
     committed = json.loads(COMMITTED.read_text())["points"]["astronaut"]
     assert np.linalg.norm(np.subtract(committed, seen), axis=1).max() <= 6
+
+
+def die(seen: np.ndarray) -> None:
+    """In place of the network, as if the system had killed its process."""
+    os._exit(9)
+
+
+def test_when_the_detectors_process_dies_it_is_told_and_the_next_call_has_another(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    picture = np.asarray(Image.open(ASTRONAUT))
+    with contextlib.closing(Detector(cache=None)) as detector:
+        with monkeypatch.context() as patched:
+            patched.setattr(align, "_mtcnn", die)
+            with pytest.raises(OSError, match=r"finds faces died at 1 pictures of \d+ × "):
+                detector.detect([picture])
+        assert len(detector.detect([picture])[0].scores) == 1
 
 
 if __name__ == "__main__":
