@@ -25,7 +25,7 @@ STILL = dataclasses.replace(tiny.AUGMENTATION, max_rotation=0.0, flip_probabilit
 
 
 # Largest relative differences of one step on 8 devices and on 1, five times what was seen.
-METRICS_FLOAT32 = 3e-4  # generator/gradient; all others 1e-6
+METRICS_FLOAT32 = 2e-3  # generator/gradient on jax 0.9.0; all others 1e-6
 GRADIENTS_FLOAT32 = 7e-6
 
 

@@ -102,7 +102,7 @@ def test_elementwise_reductions_moves_and_bytes():
     x = shape(6, 10)
     assert count(lambda x: jnp.exp(x) * x, x) == Cost(2 * 60, (2 + 3) * 240)
     assert count(lambda x: x.sum(1), x) == Cost(60 - 6, 240 + 24)
-    assert count(lambda x: x.T[::2], x).flops == 0
+    assert count(lambda x: jax.lax.slice_in_dim(x.T, 0, 10, 2), x).flops == 0
     product = count(lambda x: x @ x.T, x)
     assert product.product_bytes == 4 * (60 + 60 + 36)
     assert product.flops == 2 * 36 * 10
