@@ -46,8 +46,9 @@ import asyncio
 from scripts import command_line
 async def main():
     for path in ("theirs.py", "orbax/serialization.py"):
-        exec(compile("async def write(): raise ValueError('full')", path, "exec"))
-        asyncio.create_task(locals()["write"]())
+        names = {}
+        exec(compile("async def write(): raise ValueError('full')", path, "exec"), names)
+        asyncio.create_task(names["write"]())
     await asyncio.sleep(0)
 command_line.run(lambda: asyncio.run(main()), ["program"])
 """
