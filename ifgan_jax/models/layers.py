@@ -184,7 +184,9 @@ def max_pool_2x2(x: Float[Array, "b h w c"]) -> Float[Array, "b h/2 w/2 c"]:
 
 
 def _pool_2x2(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return _largest([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)])
+    b, h, w, c = x.shape
+    windows = x.reshape(b, h // 2, 2, w // 2, 2, c)  # odd sides are refused
+    return _largest([windows[:, :, i, :, j] for i in (0, 1) for j in (0, 1)])
 
 
 def _pool_2x2_backward(which: jax.Array, dy: jax.Array) -> tuple[jax.Array]:

@@ -83,6 +83,8 @@ def test_of_equal_pixels_the_first_has_the_gradient():
         theirs = jax.grad(lambda x, plain=plain: plain(x).sum())(zeros)
         np.testing.assert_array_equal(jax.grad(lambda x, ours=ours: ours(x).sum())(zeros), theirs)
         assert theirs.sum() == 4
+    with pytest.raises(TypeError, match="reshape"):
+        layers.max_pool_2x2(jnp.zeros((1, 3, 4, 1)))
 
 
 @pytest.mark.usefixtures("x64")
