@@ -36,11 +36,16 @@ def forget_peak() -> None:
         FORGET.write_text("5")
 
 
+def status_bytes(field: str) -> int:
+    """What /proc/self/status tells in kB (Linux): "VmRSS", "VmHWM", its peak, or "VmSize"."""
+    content = STATUS.read_text()
+    return 1024 * int(content.partition(f"{field}:")[2].split(maxsplit=1)[0])
+
+
 def peak_memory() -> int:
-    """Bytes that this process held at its peak."""
+    """Bytes that this process held at its peak; elsewhere than on Linux, or its parent before."""
     if STATUS.exists():
-        (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-        return 1024 * int(line.split()[1])
+        return status_bytes("VmHWM")
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -53,7 +53,7 @@ def main() -> None:
         made["targets"][name] = {
             "seeds": seeds,
             "first": FIRST.value,
-            "commit": made["versions"]["commit"],
+            "commit": made["commit"],
             **as_json(tally),
         }
         made["tries"] = sum(one["tries"] for one in made["targets"].values())

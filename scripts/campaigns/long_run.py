@@ -21,13 +21,13 @@ from absl import flags
 from configs import demo
 from ifgan_jax import train as loop
 from ifgan_jax.tables import Table
+from scripts.benchmarks.system import status_bytes
 from scripts.campaigns import report
 
 SLOPE = 10.0  # MiB for 1000 steps
 WARM_UP = 0.2  # of all steps: allocators fill their pools, files are first read
 EVERY = 5  # steps from one reading of the memory to the next
 KEPT = 200  # readings that the result holds
-STATUS = Path("/proc/self/status")  # Linux
 EVENT = "/jax/core/compile/backend_compile_duration"
 
 STEPS = flags.DEFINE_integer("steps", 3000, "At least so many.", lower_bound=1, allow_override=True)
@@ -109,8 +109,7 @@ def measured(watch: Watch, epoch: int, seconds: float) -> report.Result:
 
 def resident() -> float:
     """MiB of memory that this process holds."""
-    (line,) = (row for row in STATUS.read_text().splitlines() if row.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
+    return status_bytes("VmRSS") / 2**20
 
 
 def tables(result: report.Result) -> list[Table]:

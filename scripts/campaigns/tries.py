@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ifgan_jax.data.processes import hidden_main_module
-from scripts.benchmarks.system import STATUS
+from scripts.benchmarks.system import peak_memory, status_bytes
 from scripts.campaigns.mutations import Random
 
 # What scripts/command_line.py shows as one line.
@@ -74,7 +74,7 @@ class Trial:
         self._target, self._seed, self._outside = target, seed, outside
         (outside / "inside").mkdir()
         self._attempt = target.prepare(outside / "inside")
-        self._start = _peak()
+        self._start = peak_memory()
 
     def run(self, numbers: Iterable[int]) -> Tally:
         """The tries of these numbers."""
@@ -83,11 +83,11 @@ class Trial:
             self._one(i, tally)
             tally.tries += 1
         tally.seconds = time.perf_counter() - started
-        tally.peak_mib = (_peak() - self._start) / 2**20
+        tally.peak_mib = (peak_memory() - self._start) / 2**20
         return tally
 
     def _one(self, i: int, tally: Tally) -> None:
-        before = _peak()
+        before = peak_memory()
         try:
             self._try(i)
             tally.accepted += 1
@@ -98,7 +98,7 @@ class Trial:
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             tally.failures.append(f"try {i}: {error!r} at {where.name}:{where.lineno}"[:500])
-        if (grown := _peak() - before) > MEMORY:
+        if (grown := peak_memory() - before) > MEMORY:
             tally.failures.append(f"try {i}: {grown / 2**20:.0f} MiB more")
         if odd := {path.name for path in self._outside.iterdir()} - {"inside"}:
             tally.failures.append(f"try {i}: wrote or ran something: {', '.join(odd)}")
@@ -132,17 +132,6 @@ def _of_memory(error: BaseException | None) -> bool:
     while error and not isinstance(error, MemoryError):
         error = error.__cause__ or error.__context__
     return error is not None
-
-
-def _peak() -> int:
-    """Bytes this process held at its peak: since it began, where ru_maxrss is its parent's, too."""
-    return _status("VmHWM")
-
-
-def _status(field: str) -> int:
-    """Bytes, of /proc/self/status."""
-    content = STATUS.read_bytes()
-    return 1024 * int(content.partition(f"{field}:".encode())[2].split(maxsplit=1)[0])
 
 
 def run_watched(target: Target, seed: int, first: int, after: int) -> Tally:
@@ -215,5 +204,5 @@ def _told(now: Any, numbers: Iterable[int]) -> Iterator[int]:
 
 def limit_memory() -> None:
     """From here on a MemoryError at 2 MEMORY more addresses than now: half of them may lie idle."""
-    limit = _status("VmSize") + 2 * MEMORY
+    limit = status_bytes("VmSize") + 2 * MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
