@@ -49,7 +49,6 @@ def open_run(workdir: Path, make: build.Make = build.build) -> tuple[ConfigDict,
     """
     config = read_config(workdir)
     with of_file(workdir / "config.json", "mend it, or use a new workdir"):
-        config = config.copy_and_resolve_references()
         config.devices = min(config.devices, len(jax.local_devices()))
         mesh = sharding.make_mesh(jax.devices(), config.devices)
         config.evaluation.batch_size += -config.evaluation.batch_size % mesh.size

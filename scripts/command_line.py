@@ -56,8 +56,8 @@ def _silence_orbax() -> None:
     and tensorstore, once one has closed orbax's event loop, hands all that follow it to the hook.
     """
     absl_logging.set_verbosity(absl_logging.WARNING)  # orbax tells every file it touches
-    for logger in (absl_logging.get_absl_logger(), logging.getLogger("asyncio")):
-        logger.addFilter(lambda record: "orbax" not in record.pathname + record.getMessage())
+    absl_logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
+    logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in record.getMessage())
     show = sys.unraisablehook
 
     def hook(unraisable: "sys.UnraisableHookArgs") -> None:

@@ -29,7 +29,7 @@ def full_disk(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome
             reached = process.wait_for(moment(name, workdir, scene.life, scene.epoch, rng))
             _fill(filler, LEFT[left])
             first = process.end()
-            if not reached:  # done before: nothing was injected
+            if not reached and first.status == 0:  # done before: nothing was injected
                 continue
             again = scene.site.finish(workdir)
             errors = [ended.error() for ended in (first, again) if ended.status]
@@ -154,9 +154,9 @@ def clock(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]:
         name = rng.choice(("after a step", "checkpoint being written"))
         process = scene.site.start(workdir, **backwards(0.0))
         reached = process.wait_for(moment(name, workdir, scene.life, scene.epoch, rng))
-        process.send(signal.SIGKILL)
-        process.end()
-        if not reached:
+        if reached:
+            process.send(signal.SIGKILL)
+        if process.end().status == 0:  # done before: nothing was injected
             continue
         ended = scene.site.finish(workdir, **backwards(-rng.uniform(1, YEARS)))
         yield scene.judged(name, workdir, ended)
