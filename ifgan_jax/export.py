@@ -24,7 +24,7 @@ OUTPUTS = ["probabilities", "generated"]
 
 CARD = """# Model card
 
-{method}, trained on {data} with seed {seed}, fold {fold} of {folds}, by ifgan_jax {version} (commit {commit}).
+{method}, trained on {data} with seed {seed}, {cut}, by ifgan_jax {version} (commit {commit}).
 
 ## Use
 
@@ -145,6 +145,7 @@ def model_card(
     if kind == "onnx" and config.method == "ifgan" and config.generator.output_noise:
         noise = NOISE.format(crop=config.data.crop, channels=config.data.channels)
         call = "import numpy\n" + call.replace("names =", f"{noise}names =")
+    named = any(folds["test"])  # else "", RAF-DB's people, among whom no folds are cut
     recalls = metrics["per_class_recall"].items()
     rows = tuple((name, "no images" if x is None else f"{x:.3f}") for name, x in recalls)
     return CARD.format(
@@ -152,8 +153,7 @@ def model_card(
         method=config.method,
         data=config.data.name,
         seed=config.seed,
-        fold=config.data.fold,
-        folds=config.data.num_folds,
+        cut=f"fold {config.data.fold} of {config.data.num_folds}" if named else "its owner's parts",
         version=metrics["versions"]["ifgan_jax"],
         commit=metrics["commit"],
         side=config.data.image_size,

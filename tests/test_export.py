@@ -45,6 +45,7 @@ def test_exported_answers_are_the_runs(finished: Path, tmp_path: Path):
     assert "anger, disgust, fear, happiness, sadness, surprise" in card
     assert card.count("| 0.") + card.count("| 1.") == 6
     folds = read_folds(finished)
+    assert ", fold 0 of 10, by" in card
     assert f"Trained on {len(folds['train'])} people" in card
     assert f"{len(folds['test'])} people\n(" in card
     assert "- patterns: nobody" in card
@@ -60,6 +61,7 @@ def test_a_card_of_people_without_names_and_a_class_without_images(finished: Pat
     nobody = {"train": [""], "validation": [""], "test": [""]}
     card = export.model_card(predictor, metrics, nobody, "stablehlo")
     assert card.count("people who are not named") == 3
+    assert ", its owner's parts, by" in card and " fold " not in card
     assert "| fear | no images |" in card
     assert "- RAF-DB: pictures of the internet" in card
     assert "- theirs: its owner has to tell" in card
