@@ -11,9 +11,8 @@ from typing import Any
 
 import dm_pix as pix
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Int
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
@@ -23,7 +22,7 @@ from ifgan_jax.data.faces import Faces, Load, load_prepared
 from ifgan_jax.data.parts import Parts, load_parts
 from ifgan_jax.data.protocol import class_names
 from ifgan_jax.files import of_file, read_object
-from ifgan_jax.models.generator import ATTENTION_STAGE
+from ifgan_jax.models.generator import ATTENTION_STAGE, AttentionUNet
 from ifgan_jax.predict import (
     HostPrediction,
     Pixels,
@@ -202,15 +201,20 @@ def attention_maps(
         return np.zeros((len(source), 0, 1, 1), np.float32)
     height, width = (side // 2**ATTENTION_STAGE for side in source.shape[1:3])
     points = [int(r * height) * width + int(c * width) for r, c in QUERY_POINTS.values()]
-    _, sown = networks.generator.apply(
-        variables(generator),
-        jnp.asarray(source),
-        train=False,
-        points=jnp.array(points),
-        mutable=["attention"],
+    rows = _attention_rows(networks.generator, generator, source, np.array(points))
+    return np.asarray(rows, np.float32).reshape(len(source), len(points), height, width)
+
+
+@partial(jax.jit, static_argnums=0)
+def _attention_rows(
+    network: AttentionUNet, generator: Player, source: jax.Array, points: Int[Array, " q"]
+) -> Float[Array, "n q hw4"]:
+    """The rows of the decoder's attention at the points; what follows it in G is not computed."""
+    _, sown = network.apply(
+        variables(generator), source, train=False, points=points, mutable=["attention"]
     )
     (rows,) = sown["attention"]["decoder_attention"]["rows"]
-    return np.asarray(rows, np.float32).reshape(len(source), len(points), height, width)
+    return rows
 
 
 def draw_attention(

@@ -104,12 +104,11 @@ def draw(predictor: Any, said: Any, chosen: list[str], folder: Path, first: int)
     from ifgan_jax import evaluate, visualize
 
     folder.mkdir(exist_ok=True)
-    maps = evaluate.attention_maps(
-        predictor.compiled.networks, predictor.state.generator, said.source
-    )
+    networks, generator = predictor.compiled.networks, predictor.state.generator
     for i, name in enumerate(chosen):
-        one = slice(i, i + 1)
-        figure = evaluate.draw_attention(said.source[one], said.generated[one], maps[one], [name])
+        source, generated = said.source[i : i + 1], said.generated[i : i + 1]
+        maps = evaluate.attention_maps(networks, generator, source)
+        figure = evaluate.draw_attention(source, generated, maps, [name])
         (folder / f"{first + i + 1:06d}.png").write_bytes(visualize.png_bytes(figure))
 
 

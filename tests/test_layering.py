@@ -209,3 +209,19 @@ def test_tensorflow_sees_no_accelerator(monkeypatch: pytest.MonkeyPatch):
     )
     importlib.reload(host_tensorflow)
     assert visible == {"CPU": ["cpu"], "GPU": [], "TPU": []}
+
+
+@pytest.mark.parametrize("given", [None, "0"])
+def test_tensorflow_comes_without_keras(given: str | None, monkeypatch: pytest.MonkeyPatch):
+    """Which another program finds in the same process all the same."""
+    code = (
+        "import os, sys\n"
+        "from ifgan_jax.data.host_tensorflow import tf\n"
+        "print('keras' in sys.modules, os.environ.get('TF_USE_LEGACY_KERAS'))\n"
+        "print(tf.keras.layers.Dense.__module__.startswith('keras.'))"
+    )
+    monkeypatch.delenv("TF_USE_LEGACY_KERAS", raising=False)
+    if given:
+        monkeypatch.setenv("TF_USE_LEGACY_KERAS", given)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split() == ["False", str(given), "True"], done.stderr

@@ -11,7 +11,15 @@ import os
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
-import tensorflow as tf
+# Keras, and with it Matplotlib and more, is a third of TensorFlow's import, and unused here: asked
+# for the Keras of old, TensorFlow looks for that alone. Only meanwhile, so `tf.keras` works.
+_keras = os.environ.get("TF_USE_LEGACY_KERAS")
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+import tensorflow as tf  # noqa: E402
+
+del os.environ["TF_USE_LEGACY_KERAS"]
+if _keras is not None:
+    os.environ["TF_USE_LEGACY_KERAS"] = _keras
 
 for _kind in ("GPU", "TPU"):
     tf.config.set_visible_devices([], _kind)
