@@ -2,18 +2,12 @@
 
 import asyncio
 import base64
-import contextlib
 import io
 import json
 import logging
-import re
-import signal
-import socket
-import urllib.request
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import IO, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -25,7 +19,7 @@ from ifgan_jax.data.vendor import pictures
 from ifgan_jax.web import answers, app
 from ifgan_jax.web.answers import Answerer
 from ifgan_jax.web.app import App
-from tests import runs, untrained
+from tests import untrained
 
 LOCAL = {"host": "127.0.0.1:8000"}
 
@@ -325,29 +319,3 @@ def test_nothing_is_compiled_after_the_start(caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.DEBUG, "jax._src.dispatch"):
         assert ask(fresh, "POST", "/faces", [FACE]).status == 200
     assert [line for line in caplog.messages if "Finished XLA compilation" in line] == []
-
-
-@pytest.mark.parametrize(("flags", "elsewhere"), [((), False), (("--host=0.0.0.0",), True)])
-def test_the_script_serves_this_machine_alone_unless_told(
-    finished: Path, flags: tuple[str, ...], elsewhere: bool
-):
-    """127.0.0.2 is this machine, too, but another address than the one it serves by default."""
-    process = runs.start("demo_app", f"--workdir={finished}", "--aligned", "--port=0", *flags)
-    lines: list[str] = []
-    for line in cast(IO[str], process.stdout):
-        lines.append(line)
-        if "Ctrl-C" in line:
-            break
-    told = "".join(lines)
-    ((host, port),) = re.findall(r"http://([\d.]+):(\d+) ", told)
-    assert host == ("0.0.0.0" if elsewhere else "127.0.0.1")
-    assert ("others on the network can use this page" in told) == elsewhere
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as page:
-        assert b"</html>" in page.read()
-    with contextlib.ExitStack() as stack:
-        if not elsewhere:
-            stack.enter_context(pytest.raises(ConnectionRefusedError))
-        socket.create_connection(("127.0.0.2", int(port)), timeout=30).close()
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
-    assert (process.returncode, "Traceback" in output) == (0, False)
