@@ -142,6 +142,7 @@ def _read(
         example = np.maximum(index, 0)
         return faces.images[example], faces.labels[example]
 
+    @tf.autograph.experimental.do_not_convert  # there is no Python in it to be converted
     def batch(index: tf.Tensor) -> dict[str, tf.Tensor]:
         image, label = tf.numpy_function(read, [index], (tf.uint8, tf.int32), stateful=False)
         return {"image": image, "label": label, "index": index, "mask": index != _PADDING}
