@@ -142,6 +142,7 @@ def predict_faces(
     """Rows of `faces` and what G and E say of them, batch by batch, as numpy arrays.
 
     Each process reads its share of a batch, and gets the prediction of the whole.
+    Raises FloatingPointError naming what is not finite, as after a learning rate too high.
     """
     batches = eval_batches(
         faces,
@@ -155,7 +156,14 @@ def predict_faces(
         rows = np.arange(
             number * batch_size, min((number + 1) * batch_size, len(faces)), dtype="i4"
         )
-        yield rows, HostPrediction(*(x[: len(rows)] for x in prediction))
+        said = HostPrediction(*(x[: len(rows)] for x in prediction))
+        for name, numbers in said._asdict().items():
+            if not np.isfinite(numbers).all():
+                raise FloatingPointError(
+                    f"{name} of G and E is not finite, for faces {rows[0]} to {rows[-1]} of "
+                    f"{len(faces)}: these weights cannot be used; train with lower learning rates"
+                )
+        yield rows, said
 
 
 def predict_all(

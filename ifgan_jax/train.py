@@ -311,9 +311,11 @@ def log_step(
 ) -> dict[str, int | float]:
     """Write a step's metrics; stop the run if one of them is not finite."""
     values = {f"train/{name}": float(value) for name, value in jax.device_get(metrics).items()}
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise FloatingPointError(f"{name} is {value} at step {step}: {ADVICE}")
+    # The losses first: they come before the gradients, which are all of what one of them spoils.
+    wrong = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
+    if wrong:
+        wrong.sort(key=lambda told: "/gradient" in told)
+        raise FloatingPointError(f"{', '.join(wrong)} at step {step}: {ADVICE}")
     row = {"step": step, "epoch": epoch, **values, **validation}
     log.write(row)
     bar.set_postfix(_terms(row), refresh=False)

@@ -55,7 +55,7 @@ def raise_(error: BaseException) -> None:
         (lambda folder: raise_(AssertionError("wrong answer")), "wrong answer"),
         (lambda folder: raise_(ValueError("bad")), r"unclear: ValueError\('bad'\)"),
         (lambda folder: (folder.parent / "new").touch(), "wrote or ran something: new"),
-        (lambda folder: bytearray(2**30 + 2**26).count(1), "MiB more"),
+        (lambda folder: bytearray(2**30 + 2**28).count(1), "MiB more"),
     ],
 )
 def test_what_is_no_clear_error_is_a_failure(

@@ -1,5 +1,6 @@
 """Batches that no one would choose stay finite; of a rate that is too high the term is named."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ from ifgan_jax.data.faces import Faces, Prepared
 from ifgan_jax.data.pipeline import fake_faces
 from ifgan_jax.step import train_step
 from ifgan_jax.train import train
-from tests import tiny, tiny_config
+from tests import runs, tiny, tiny_config, untrained
 from tests.test_step import compiled
 
 SIDE, IMAGES, STEPS = 36, 8, 5
@@ -51,12 +52,30 @@ def test_the_step_stays_finite(name: str, target: str, step):
 
 @pytest.mark.parametrize("player", ["generator", "classifier"])
 def test_a_rate_that_is_too_high_stops_the_run_and_names_the_term(player: str, tmp_path: Path):
+    """Of the terms the losses first: where G's faces are no numbers, G's own."""
     config = tiny_config.get_config()
     config.devices = 1  # compiles in half the time of eight
     config.optimizers[player].learning_rate = 1e30
-    with pytest.raises(FloatingPointError, match=r"train/[a-z]+/\w+ is (nan|-?inf) at step \d+: "):
+    named = r"^train/[a-z]+/(?!gradient)\w+ is (nan|-?inf), .* at step \d+: "
+    with pytest.raises(FloatingPointError, match=named) as caught:
         train(config, tmp_path / "run")
+    assert f"train/{player}/" in str(caught.value)
     assert not list((tmp_path / "run").glob("checkpoints/*/manifest.json"))  # nothing bad is kept
+
+
+def test_a_rate_that_spoils_all_but_no_number_is_survived(tmp_path: Path):
+    """Scores of 1e13 in G's attention: the run is trained, tested and drawn."""
+    rate = "--config.optimizers.generator.learning_rate=3"
+    status, output = runs.train(tmp_path / "run", rate, "--config.epochs=1")
+    assert status == 0, output
+    assert (tmp_path / "run/pictures/attention_maps.png").exists()
+
+
+def test_a_state_that_answers_no_numbers_is_told():
+    predictor = untrained.predictor(untrained.IFGAN)
+    state = jax.tree.map(lambda x: x * 1e38 if x.dtype == np.float32 else x, predictor.state)
+    with pytest.raises(FloatingPointError, match="generated of G and E is not finite, for faces 0"):
+        dataclasses.replace(predictor, state=state)(NOISE)
 
 
 def one_person(data_dir: object, name: str) -> Prepared:

@@ -26,6 +26,10 @@ def attention_rows(
 
 
 def _scores(query: jax.Array, key: jax.Array) -> Float[Array, "b q n"]:
+    if query.shape[-1] == 1:
+        # XLA fuses a product of one channel into what follows, which then sees other roundings
+        # of the scores than their maximum has: exp of a difference is infinite. Zeros beside help.
+        query, key = (jnp.pad(x, ((0, 0), (0, 0), (0, 1))) for x in (query, key))
     return jnp.einsum("bqe,bne->bqn", query, key, preferred_element_type=storage_dtype(key.dtype))
 
 

@@ -45,6 +45,22 @@ def test_equals_the_plain_formula(block: int, scale: float, dtype, tolerance: fl
         assert relative_error(mine, reference) < tolerance
 
 
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("block", [64 * 7, 64 * 64])
+def test_large_scores_stay_a_softmax(width: int, block: int):
+    """In float32 one rounding of a score of 1e13 is 1e6, and exp of that infinite."""
+    rng = np.random.default_rng(0)
+    scales = ((width, 2e6), (width, 1e6), (8, 1.0))
+    q, k, v = (jnp.asarray(rng.normal(size=(4, 64, w)) * s, jnp.float32) for w, s in scales)
+    compiled = jax.jit(lambda *a: (attention_rows(*a[:2]), attend(*a, block)))
+    rows, attended = compiled(q, k, v)
+    np.testing.assert_allclose(rows.sum(-1), np.ones((4, 64)), rtol=1e-5)
+    best = np.einsum("bqe,bne->bqn", *np.float64((q, k))).argmax(-1)
+    np.testing.assert_allclose(attended, np.stack([v[b][best[b]] for b in range(4)]), rtol=1e-5)
+    gradients = jax.jit(jax.grad(lambda *a: attend(*a, block).sum(), (0, 1, 2)))(q, k, v)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
 def temporaries(n: int, block: int) -> int:
     """Bytes of scratch memory of the compiled forward and backward pass over n positions."""
     shapes = [jax.ShapeDtypeStruct((2, n, width), jnp.float32) for width in (4, 4, 32)]
