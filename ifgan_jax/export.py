@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from ifgan_jax import step
 from ifgan_jax.augment import prepare
+from ifgan_jax.data.align import GIVEN, alignment_of
 from ifgan_jax.predict import Predictor
 from ifgan_jax.tables import Table, markdown
 
@@ -32,8 +33,8 @@ CARD = """# Model card
 {call}
 ```
 
-`images`: uint8, shape (n, {side}, {side}, {channels}), 0 black to 255 white, any n; faces aligned as
-scripts/predict.py does. `answers["probabilities"]`: (n, {classes}), in the order {names}.
+`images`: uint8, shape (n, {side}, {side}, {channels}), 0 black to 255 white, n from 1 on; faces aligned
+{aligned}. `answers["probabilities"]`: (n, {classes}), in the order {names}.
 `answers["generated"]`: (n, {crop}, {crop}, {channels}), -1 black to 1 white{generated}.
 
 ## Data
@@ -55,10 +56,11 @@ Accuracy {accuracy:.3f}, balanced {balanced:.3f}.
 
 For research on facial expression recognition. The classes name how a face is shown, posed for most of
 these data; an expression is not an emotion, and nobody's feelings, intentions or character follow from it. Not for
-surveillance, hiring, school, police, border or insurance, nor for any decision about a person. Generated faces are averages, of nobody; what
-they still tell of the person is measured by scripts/probe_identity.py.
+surveillance, hiring, school, police, border or insurance, nor for any decision about a person.{generates}
 """  # noqa: E501
 
+GENERATES = """ Generated faces are averages, of nobody; what
+they still tell of the person is measured by scripts/probe_identity.py."""
 
 # Who was recorded, as the owners say.
 PEOPLE = {
@@ -145,6 +147,7 @@ def model_card(
     if kind == "onnx" and config.method == "ifgan" and config.generator.output_noise:
         noise = NOISE.format(crop=config.data.crop, channels=config.data.channels)
         call = "import numpy\n" + call.replace("names =", f"{noise}names =")
+    alignment = alignment_of(config.data.name)
     named = any(folds["test"])  # else "", RAF-DB's people, among whom no folds are cut
     recalls = metrics["per_class_recall"].items()
     rows = tuple((name, "no images" if x is None else f"{x:.3f}") for name, x in recalls)
@@ -157,11 +160,15 @@ def model_card(
         version=metrics["versions"]["ifgan_jax"],
         commit=metrics["commit"],
         side=config.data.image_size,
+        aligned="as their owner aligned them"
+        if alignment == GIVEN
+        else f"as {alignment!r} of scripts/predict.py does",
         crop=config.data.crop,
         channels=config.data.channels,
         classes=config.data.num_classes,
         names=", ".join(predictor.class_names),
         generated="" if config.method == "ifgan" else "; a baseline's is the input itself",
+        generates=GENERATES if config.method == "ifgan" else "",
         **{part: _people(folds[part]) for part in ("train", "validation", "test")},
         images=metrics["num_test_images"],
         additional=", ".join(config.data.additional) or "none",

@@ -124,13 +124,13 @@ class Predictor:
         first call compiles.
         Raises ValueError for faces of another size or type.
         """
-        data = self.config.data
+        images, data = np.asarray(images), self.config.data
         expected = (data.image_size, data.image_size, data.channels)
         if images.dtype != np.uint8 or images.shape[1:] != expected or not len(images):
             raise ValueError(
                 f"images of shape {images.shape} and type {images.dtype}: this run takes at least "
-                f"one face, uint8 of shape (n, {', '.join(map(str, expected))}), aligned as "
-                "scripts/predict.py does"
+                f"one face, uint8 of shape (n, {', '.join(map(str, expected))}), aligned as its "
+                "data are"
             )
         batch_size = self.config.evaluation.batch_size
         return predict_all(self.compiled, self.state, Faces.unlabelled(images), batch_size)

@@ -3,7 +3,7 @@
     pip install -e ".[app,align]"
     python scripts/demo_app.py --workdir=runs/demo
 
-Then open the address that it prints. Faces are found and aligned as the data sets' were (extra
+Then open the address that it prints. Faces are found and aligned as the run's data were (extra
 `align`), or pictures taken as faces with --aligned, which needs `app` only. Only this machine can
 reach the page, unless --host says otherwise; no picture is kept or sent anywhere.
 """
@@ -19,7 +19,9 @@ from scripts import command_line
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run that was trained.")
 ALIGNED = flags.DEFINE_bool("aligned", False, "The pictures are aligned faces already.")
-ALIGNMENT = flags.DEFINE_enum("alignment", "similarity", ["similarity", "affine"], "Which map.")
+ALIGNMENT = flags.DEFINE_enum(
+    "alignment", None, ["similarity", "affine"], "Which map; by default that of the run's data."
+)
 HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to serve at: by default this machine's.")
 PORT = flags.DEFINE_integer("port", 8000, "Port; 0 for a free one.", 0, 65535)
 
@@ -37,8 +39,8 @@ def main() -> None:
     local = HOST.value in LOOPBACK
     family = socket.AF_INET6 if ":" in HOST.value else socket.AF_INET
     listener = socket.create_server((HOST.value, PORT.value), family=family)
-    alignment = align.GIVEN if ALIGNED.value else ALIGNMENT.value
     predictor = Predictor.load(WORKDIR.value)
+    alignment = align.alignment_for(predictor.config.data.name, ALIGNMENT.value, ALIGNED.value)
     with contextlib.closing(Answerer(predictor, alignment)) as answer:
         if not local:
             print(f"warning: --host={HOST.value}: others on the network can use this page, and "

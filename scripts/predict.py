@@ -2,7 +2,7 @@
 
     python scripts/predict.py --workdir=runs/demo --output=answers photos/ holiday.jpg film.mp4
 
-Faces are found and aligned as the data sets' were (extra `align`), or taken as they are with
+Faces are found and aligned as the run's data were (extra `align`), or taken as they are with
 --aligned. Writes predictions.csv and predictions.jsonl, a row for each face, and one that says why
 for each picture without; with --pictures also, for each face, what G made of it and where it
 looked, as pictures/<what the row has for "picture">.png.
@@ -23,7 +23,9 @@ from scripts import command_line
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run that was trained.")
 OUTPUT = flags.DEFINE_string("output", "predictions", "Folder for the answers; made if absent.")
 ALIGNED = flags.DEFINE_bool("aligned", False, "The pictures are aligned faces already.")
-ALIGNMENT = flags.DEFINE_enum("alignment", "similarity", ["similarity", "affine"], "Which map.")
+ALIGNMENT = flags.DEFINE_enum(
+    "alignment", None, ["similarity", "affine"], "Which map; by default that of the run's data."
+)
 EVERY = flags.DEFINE_integer("every", 1, "Of a video every so many-th frame.", lower_bound=1)
 PICTURES = flags.DEFINE_bool("pictures", False, "Draw input, generated face and attention, too.")
 TEXT: Any = {"encoding": "utf-8", "errors": "backslashreplace"}  # file names may be no UTF-8
@@ -38,7 +40,7 @@ def main(paths: list[str]) -> None:
     predictor = Predictor.load(WORKDIR.value)
     if PICTURES.value and predictor.config.method != "ifgan":
         raise ValueError(f"--pictures: {WORKDIR.value} is a baseline's run, which has no generator")
-    alignment = align.GIVEN if ALIGNED.value else ALIGNMENT.value
+    alignment = align.alignment_for(predictor.config.data.name, ALIGNMENT.value, ALIGNED.value)
     found = photographs.find_faces(
         photographs.shots(files, EVERY.value), alignment, predictor.config.data.image_size
     )

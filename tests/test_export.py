@@ -49,6 +49,7 @@ def test_exported_answers_are_the_runs(finished: Path, tmp_path: Path):
     assert f"Trained on {len(folds['train'])} people" in card
     assert f"{len(folds['test'])} people\n(" in card
     assert "- patterns: nobody" in card
+    assert "aligned\nas 'similarity' of scripts/predict.py does." in card
     for word in ("an expression is not an emotion", "surveillance", "hiring"):
         assert word in card
 
@@ -63,6 +64,7 @@ def test_a_card_of_people_without_names_and_a_class_without_images(finished: Pat
     assert card.count("people who are not named") == 3
     assert ", its owner's parts, by" in card
     assert " fold " not in card
+    assert "aligned\nas their owner aligned them." in card
     assert "| fear | no images |" in card
     assert "- RAF-DB: pictures of the internet" in card
     assert "- theirs: its owner has to tell" in card

@@ -172,3 +172,31 @@ def test_wrong_arguments_are_told_before_anything_is_written(tmp_path: Path):
     assert status == 1
     assert str(tmp_path / "none") in told
     assert not (tmp_path / "answers").exists()
+
+
+@pytest.mark.parametrize(
+    ("data_name", "chosen", "aligned", "expected"),
+    [
+        ("bu3dfe", None, False, "similarity"),
+        ("ck_plus/72_affine", None, False, "affine"),
+        ("ck_plus/72_affine", "similarity", False, "similarity"),
+        ("raf_db/72_similarity", None, False, "similarity"),
+        ("raf_db", "affine", False, "affine"),
+        ("raf_db", None, True, "given"),
+        ("mmi/256_affine", None, True, "given"),
+        ("synthetic_faces/72_200", None, False, "similarity"),
+        ("mine", None, False, "similarity"),
+    ],
+)
+def test_pictures_are_aligned_as_the_runs_data(
+    data_name: str, chosen: str | None, aligned: bool, expected: str, caplog
+):
+    assert align.alignment_for(data_name, chosen, aligned) == expected
+    other = chosen is not None and f"_{chosen}" not in data_name
+    assert (f"the run's data, {data_name}, are" in caplog.text) == other
+
+
+@pytest.mark.parametrize("data_name", ["raf_db", "raf_db/108_given", "ck_plus/72_given"])
+def test_the_owners_alignment_is_nobodys_guess(data_name: str):
+    with pytest.raises(ValueError, match=r"aligned by their owner: .* --aligned, or choose"):
+        align.alignment_for(data_name, None, aligned=False)

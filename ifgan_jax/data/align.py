@@ -11,6 +11,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -28,6 +29,8 @@ from ifgan_jax.data.processes import hidden_main_module
 from ifgan_jax.data.vendor.example import Example
 from ifgan_jax.data.vendor.pictures import Picture
 from ifgan_jax.files import MALFORMED
+
+LOGGER = logging.getLogger(__name__)
 
 GIVEN = "given"  # no detection: the whole picture, scaled
 ALIGNMENTS = (*warp.MAPS, GIVEN)
@@ -49,6 +52,37 @@ ALIGNED, GIVEN_STATUS, SEVERAL, TINY_FACE, UPSIDE_DOWN = (
     "aligned", "given", "several_faces", "tiny_face", "upside_down"
 )  # fmt: skip
 NO_FACE, UNREADABLE = "no_face", "unreadable"
+
+
+def alignment_of(data_name: str) -> str:
+    """How the images of a prepared data set were aligned, by its name: "ck_plus/72_affine".
+
+    RAF-DB's are as their owner aligned them, unless its name says otherwise; ours are rendered as
+    "similarity" would place them.
+    """
+    name, _, config = data_name.partition("/")
+    said = config.partition("_")[2]
+    if said in ALIGNMENTS:
+        return said
+    return GIVEN if name == "raf_db" else "similarity"
+
+
+def alignment_for(data_name: str, chosen: str | None, aligned: bool) -> str:
+    """How pictures are to be aligned for a run of that data: as its data were, unless `chosen`.
+
+    aligned: the pictures are aligned already. Raises ValueError where nobody can know how.
+    """
+    if aligned:
+        return GIVEN
+    used = alignment_of(data_name)
+    if chosen is None and used == GIVEN:
+        raise ValueError(
+            f"the images of {data_name} came aligned by their owner: give pictures that are "
+            f"aligned alike, with --aligned, or choose --alignment={' or '.join(warp.MAPS)}"
+        )
+    if chosen not in (None, used):
+        LOGGER.warning("--alignment=%s: the run's data, %s, are %s", chosen, data_name, used)
+    return chosen or used
 
 
 class Detection(NamedTuple):
