@@ -36,7 +36,8 @@ def main(paths: list[str]) -> None:
     from ifgan_jax.data import align, photographs
     from ifgan_jax.predict import Predictor
 
-    files = photographs.listed(paths)
+    output = Path(OUTPUT.value)
+    files = photographs.listed(paths, without=output / "pictures")
     predictor = Predictor.load(WORKDIR.value)
     if PICTURES.value and predictor.config.method != "ifgan":
         raise ValueError(f"--pictures: {WORKDIR.value} is a baseline's run, which has no generator")
@@ -44,8 +45,9 @@ def main(paths: list[str]) -> None:
     found = photographs.find_faces(
         photographs.shots(files, EVERY.value), alignment, predictor.config.data.image_size
     )
-    output = Path(OUTPUT.value)
     output.mkdir(parents=True, exist_ok=True)
+    for earlier in (output / "pictures").glob("*.png"):
+        earlier.unlink()  # they belong to no row of the new tables
     faces = without = 0
     with (
         (output / "predictions.csv").open("w", newline="", **TEXT) as table,
@@ -61,6 +63,7 @@ def main(paths: list[str]) -> None:
             shares = row.pop("probabilities") or {}
             writer.writerow({**row, **box, **shares})
             table.flush()
+            lines.flush()
             faces, without = faces + bool(row["predicted"]), without + (not row["predicted"])
     print(f"{faces} faces in {len(files)} files; {without} pictures without: see the reasons")
     print(f"written: {output / 'predictions.csv'}, {output / 'predictions.jsonl'}")

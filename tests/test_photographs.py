@@ -2,7 +2,9 @@
 
 import csv
 import json
+import logging
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,11 @@ import pytest
 from PIL import Image
 
 from ifgan_jax.data import align, photographs
-from ifgan_jax.data.vendor.pictures import UnreadablePictureError
+from ifgan_jax.data.vendor.pictures import UnreadablePictureError, count_frames
+from ifgan_jax.data.vendor.tree import Tree
 from ifgan_jax.evaluate import load_run_parts
 from ifgan_jax.predict import Predictor
+from scripts.campaigns.deliveries import PLAYLISTS
 from tests import runs
 
 PICTURE = np.arange(40 * 30, dtype=np.uint32).reshape(40, 30).astype(np.uint8)
@@ -32,12 +36,18 @@ def write_video(path: Path, frames: np.ndarray, title: str = "film") -> None:
         container.mux(stream.encode())
 
 
-def test_folders_are_read_in_order_and_the_rest_is_left(tmp_path: Path):
+def test_folders_are_read_in_order_and_the_rest_is_left(tmp_path: Path, caplog):
     for name in ("b.PNG", "a/c.jpg", "a/film.avi", "a/notes.txt", "a/.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    names = [path.relative_to(tmp_path).as_posix() for path in photographs.listed([tmp_path])]
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/000001.png").touch()  # of an earlier prediction
+    os.mkfifo(tmp_path / "a/pipe.jpg")  # who reads it waits
+    with caplog.at_level(logging.INFO, "ifgan_jax"):
+        listed = photographs.listed([tmp_path], without=tmp_path / "a/../own")
+    names = [path.relative_to(tmp_path).as_posix() for path in listed]
     assert names == ["a/c.jpg", "a/film.avi", "b.PNG"]
+    assert f"{tmp_path}: 2 other files left out: .png, .txt" in caplog.text
     assert photographs.listed([tmp_path / "b.PNG", tmp_path / "b.PNG"]) == 2 * [tmp_path / "b.PNG"]
     with pytest.raises(FileNotFoundError, match=r"gone\.png: no such file"):
         photographs.listed([tmp_path / "gone.png"])
@@ -70,6 +80,25 @@ def test_photographs_and_frames_are_what_was_written(tmp_path: Path):
     for error, name in zip(pictures[5:], ("d.jpg", "e.avi"), strict=True):
         assert isinstance(error, UnreadablePictureError)
         assert name in str(error)
+
+
+@pytest.mark.parametrize("kind", PLAYLISTS)
+def test_a_file_that_names_others_or_a_socket_is_no_video(kind: str, tmp_path: Path):
+    write_video(tmp_path / "good.mkv", PICTURE[None])
+    (tmp_path / "film.avi").write_bytes(PLAYLISTS[kind])
+    start = time.monotonic()
+    [(_, error)] = photographs.shots([tmp_path / "film.avi"], every=1)
+    assert "film.avi: no readable video" in str(error)
+    with pytest.raises(UnreadablePictureError, match=r"film\.avi: no readable video"):
+        count_frames(Tree(tmp_path), "film.avi")
+    assert time.monotonic() - start < 10  # FFmpeg waits 20 s for a socket
+
+
+def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_video(tmp_path / "12:30.mkv", PICTURE[None])
+    monkeypatch.chdir(tmp_path)
+    [(_, picture)] = photographs.shots([Path("12:30.mkv")], every=1)
+    np.testing.assert_array_equal(picture, PICTURE)
 
 
 def test_a_video_that_breaks_off_keeps_its_frames(tmp_path: Path):

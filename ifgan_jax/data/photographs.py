@@ -1,5 +1,6 @@
 """Photographs and videos → aligned faces, found and warped as those of the data sets (Sec. 4.2)."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from ifgan_jax.data.vendor.pictures import (
     open_video,
 )
 from ifgan_jax.data.vendor.tree import read_file
+
+LOGGER = logging.getLogger(__name__)
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -39,9 +42,10 @@ class FoundFace(NamedTuple):
     eyes: float | None = None  # pixels between them
 
 
-def listed(paths: Sequence[str | Path]) -> list[Path]:
+def listed(paths: Sequence[str | Path], without: Path | None = None) -> list[Path]:
     """The pictures and videos named, and all below the folders named, in order.
 
+    without: a folder of which nothing is taken. Tells how many other files a folder has.
     Raises FileNotFoundError for what is not there, ValueError for a folder without any and for a
     file that is neither by its ending.
     """
@@ -50,13 +54,21 @@ def listed(paths: Sequence[str | Path]) -> list[Path]:
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder")
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        inside = [file for file in inside if file.is_file() and not _below(file, without)]
         kept = [file for file in inside if file.suffix.lower() in (*PICTURES, *VIDEOS)]
         if not kept:
             what = "holds no" if path.is_dir() else "is no"
             endings = ", ".join((*PICTURES, *VIDEOS))
             raise ValueError(f"{path}: {what} picture or video ({endings})")
+        if left := sorted({file.suffix.lower() or file.name for file in {*inside} - {*kept}}):
+            number = len(inside) - len(kept)
+            LOGGER.info("%s: %d other files left out: %s", path, number, ", ".join(left))
         files += kept
     return files
+
+
+def _below(file: Path, folder: Path | None) -> bool:
+    return folder is not None and folder.resolve() in file.resolve().parents
 
 
 def shots(
@@ -112,7 +124,7 @@ def faces_of(
 
 def _frames(file: Path, every: int) -> Iterator[tuple[int, Picture]]:
     """Number and gray picture of every so many-th frame, turned as the file says."""
-    with open_video(str(file), str(file)) as container:
+    with open_video(str(file.absolute()), str(file)) as container:
         try:
             for number, frame in enumerate(container.decode(video=0)):
                 if number % every == 0:

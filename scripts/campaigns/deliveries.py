@@ -57,6 +57,15 @@ def pictures(folder: Path) -> Attempt:
     return attempt
 
 
+# They name other files, or a socket at which FFmpeg would wait.
+PLAYLISTS = {
+    "session": b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+    b"m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+    "concat": b"ffconcat version 1.0\nfile good.mkv\n",
+    "hls": b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\ngood.mkv\n#EXT-X-ENDLIST\n",
+}
+
+
 def samples_of_videos(folder: Path) -> list[bytes]:
     """Some frames in the containers that are read."""
     import av
@@ -79,7 +88,8 @@ def samples_of_videos(folder: Path) -> list[bytes]:
 
 
 def videos(folder: Path) -> Attempt:
-    samples, path = samples_of_videos(folder), folder / "film.avi"
+    samples = [*samples_of_videos(folder), *PLAYLISTS.values()]
+    path = folder / "film.avi"
 
     def attempt(rng: Random) -> None:
         path.write_bytes(mutate(rng, one_of(rng, samples), samples))

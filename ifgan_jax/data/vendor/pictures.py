@@ -15,7 +15,7 @@ from ifgan_jax.data.vendor.tree import LayoutError, Tree
 
 Picture = UInt8[np.ndarray, "h w"]
 
-VIDEOS = (".avi", ".mpg", ".mpeg", ".mp4", ".mov", ".mkv")
+VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 # What data sets, cameras and browsers write; the content decides, not the name. Pillow reads many
 # more formats, and starts another program for one of them (EPS).
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
@@ -108,6 +108,14 @@ def _frames(tree: Tree, file: str, numbers: set[int]) -> dict[int, Picture]:
     return frames
 
 
+# Containers of one file. Playlists and session descriptions FFmpeg would follow to other files, or
+# wait for them at a socket, whatever a file is called.
+FFMPEG = {
+    "format_whitelist": "avi,matroska,mov,mpeg,mpegvideo,mpegts",
+    "protocol_whitelist": "file",
+}
+
+
 def open_video(source: str | io.BytesIO, name: str) -> Any:
     """PyAV's container of a file, by its path or content; `name` is for the error.
 
@@ -122,7 +130,7 @@ def open_video(source: str | io.BytesIO, name: str) -> Any:
         {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
     )
     try:
-        container = av.open(source, **lenient)
+        container = av.open(source, options=dict(FFMPEG), **lenient)
     except Exception as error:  # PyAV raises whatever it meets
         raise UnreadablePictureError(f"{name}: no readable video ({error})") from error
     if not container.streams.video:
