@@ -20,6 +20,7 @@ from ifgan_jax import sharding
 from ifgan_jax.augment import Augmentation
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.island import REDUCTIONS
+from ifgan_jax.limits import check_numbers
 from ifgan_jax.models.classifier import INPUTS, RESNETS
 from ifgan_jax.models.discriminator import PatchGAN
 from ifgan_jax.models.generator import AttentionUNet
@@ -84,8 +85,6 @@ def build_networks(config: ConfigDict) -> Networks:
     _choose("remat", config.remat, REMAT)
     _choose("classifier.depth", config.classifier.depth, RESNETS)
     _choose("classifier.inputs", config.classifier.inputs, INPUTS)
-    _at_least("data.crop", config.data.crop, 1)
-    _at_least("generator.attention_reduction", config.generator.attention_reduction, 1)
     _choose("loss.island_reduction", config.loss.island_reduction, REDUCTIONS)
     if config.data.crop > config.data.image_size:
         raise ValueError(
@@ -220,19 +219,13 @@ def abstract_state(compiled: Compiled, config: ConfigDict) -> GanState:
 
 def check_config(config: ConfigDict, num_devices: int) -> None:
     """Refuse what cannot run, naming the key, before any data is read."""
-    for key in ("epochs", "batch_size", "checkpoint_every_epochs"):
-        _at_least(key, config[key], 1)
-    for name in Optimizers._fields:
-        key = "decay_every_epochs"
-        _at_least(f"optimizers.{name}.{key}", config.optimizers[name][key], 1)
-    _at_least("seed", config.seed, 0)
-    sharding.check_batch_size("batch_size", config.batch_size, num_devices)
     check_evaluation(config, num_devices)
+    sharding.check_batch_size("batch_size", config.batch_size, num_devices)
 
 
 def check_evaluation(config: ConfigDict, num_devices: int) -> None:
     """Refuse what cannot be tested, naming the key."""
-    _at_least("evaluation.batch_size", config.evaluation.batch_size, 1)
+    check_numbers(config)
     sharding.check_batch_size("evaluation.batch_size", config.evaluation.batch_size, num_devices)
     _choose("data.num_classes", config.data.num_classes, range(2, len(Expression) + 1))
     build_networks(config)
@@ -264,11 +257,6 @@ def state_key(config: ConfigDict) -> jax.Array:
 
 def _all_finite(state: GanState) -> jax.Array:
     return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state)]).all()
-
-
-def _at_least(key: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{key} {value}: must be at least {least}")
 
 
 def _choose(key: str, value: Any, choices: Collection[Any]) -> None:

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from ifgan_jax import page, visualize
 from ifgan_jax.page import NOT_RUN, cell
 from ifgan_jax.report import CAPTIONS, FACTS, HEADLINES, images_by_class, read_json, recall
-from ifgan_jax.workdir import FREE_KEYS, flatten, read_config, read_metrics
+from ifgan_jax.workdir import FREE_KEYS, flatten, read_config, read_metrics, told, write_text
 
 # Runs are comparable where these of metrics.json are alike: the images, who of them is tested, and
 # what generated faces are compared with.
@@ -96,6 +96,7 @@ def write_comparison(workdirs: Sequence[Path], output: Path) -> None:
 
     Raises:
       FileNotFoundError: no such folder.
+      OSError: the page cannot be written.
       ValueError: fewer than two folders, one of them twice, or a file that is damaged.
     """
     runs = _read(workdirs)
@@ -113,9 +114,10 @@ def write_comparison(workdirs: Sequence[Path], output: Path) -> None:
         confusion=_pictures(runs, "confusion"),
         facts=_table("What was run", "what", runs, FACTS, _fact),
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
     lead = ", ".join(html.escape(run.name) for run in runs)
-    output.write_text(page.document(f"{len(runs)} runs side by side", lead, body), encoding="utf-8")
+    with told(output, "it compares anew"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_text(output, page.document(f"{len(runs)} runs side by side", lead, body))
 
 
 def _read(workdirs: Sequence[Path]) -> list[Run]:

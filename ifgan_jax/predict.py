@@ -21,7 +21,7 @@ from ifgan_jax.data.pipeline import eval_batches
 from ifgan_jax.data.protocol import class_names
 from ifgan_jax.files import of_file
 from ifgan_jax.state import GanState
-from ifgan_jax.workdir import read_config
+from ifgan_jax.workdir import config_hash, read_config
 
 LOGGER = logging.getLogger(__name__)
 
@@ -71,14 +71,20 @@ class Restored(NamedTuple):
 def restore(workdir: Path, config: ConfigDict, compiled: build.Compiled) -> Restored:
     """A run's two checkpoints, which may be one.
 
-    Raises FileNotFoundError when the run has no checkpoint, and DamagedCheckpointError when none
-    is whole. A damaged selected checkpoint is told, and the last one taken in its place.
+    Raises FileNotFoundError when the run has no checkpoint, DamagedCheckpointError when none is
+    whole, and ValueError when it is of another config. A damaged selected checkpoint is told, and
+    the last one taken in its place.
     """
     checkpoints = Checkpoints(workdir / "checkpoints")
     if not checkpoints.steps():
         raise FileNotFoundError(f"{workdir} has no checkpoint: train it first")
     template = build.abstract_state(compiled, config)
     last, progress = checkpoints.restore_latest(template)
+    if progress.get("config_hash") != config_hash(config):
+        raise ValueError(
+            f"{workdir / 'config.json'} is not what this run was trained with: mend it, or give "
+            "the run's own command again, which names the keys that differ"
+        )
     selected, validation_accuracy = last, None
     try:
         if best := progress["best_step"]:  # 0 before the first validation

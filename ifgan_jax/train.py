@@ -34,6 +34,7 @@ from ifgan_jax.state import GanState
 from ifgan_jax.workdir import (
     check_workdir,
     claim,
+    config_hash,
     lock,
     told,
     versions,
@@ -171,6 +172,7 @@ def _start(
         "best_step": 0,
         "best_accuracy": -1.0,
         "class_names": class_names(config.data.num_classes),
+        "config_hash": config_hash(config),
         "data_hash": parts.data_hash,
         "folds_hash": parts.folds_hash,
     }

@@ -123,6 +123,8 @@ def read_folds(workdir: Path) -> dict[str, Any]:
     Raises FileNotFoundError when there is none, ValueError naming the file when it is damaged.
     """
     path, remedy = workdir / "folds.json", "start the run's own command again, it writes the file"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: {remedy}")
     folds = read_object(path, remedy)
     with of_file(path, remedy):
         for part in ("train", "validation", "test"):
@@ -156,23 +158,32 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file that is whole at every moment: as it was, then as it is now."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """As `write_text`; what could not be written whole is removed."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager
-def told(what: str | Path) -> Iterator[None]:
+def told(what: str | Path, then: str = "it goes on from the last checkpoint") -> Iterator[None]:
     """An OSError within says that `what` could not be written, and what to do.
 
-    A full disk's own error names no file.
+    A full disk's own error names no file. then: what the same command will do.
     """
     try:
         yield
     except OSError as error:
         raise OSError(
             f"{what} could not be written ({error}). Make room, or see to the cause, and start the "
-            "same command again: it goes on from the last checkpoint"
+            f"same command again: {then}"
         ) from error
 
 

@@ -21,7 +21,7 @@ def main() -> None:
     from ifgan_jax import export
     from ifgan_jax.files import of_file, read_object
     from ifgan_jax.predict import Predictor
-    from ifgan_jax.workdir import read_folds
+    from ifgan_jax.workdir import read_folds, told, write_bytes, write_text
 
     workdir, output = Path(WORKDIR.value), Path(OUTPUT.value)
     predictor = Predictor.load(workdir)
@@ -33,10 +33,11 @@ def main() -> None:
     with of_file(results, remedy):
         card = export.model_card(predictor, metrics, folds, FORMAT.value)
     model = {"stablehlo": export.stablehlo, "onnx": export.onnx}[FORMAT.value](predictor)
-    output.mkdir(parents=True, exist_ok=True)
     path = output / f"model.{FORMAT.value}"
-    path.write_bytes(model)
-    (output / "model_card.md").write_text(card, encoding="utf-8")
+    with told(f"a file of {output}", "it exports anew"):
+        output.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, model)
+        write_text(output / "model_card.md", card)
     print(f"written: {path} ({len(model) / 2**20:.1f} MiB), model_card.md")
 
 

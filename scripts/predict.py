@@ -35,6 +35,7 @@ PLACES = ("left", "top", "right", "bottom")  # of a face's box, in pixels
 def main(paths: list[str]) -> None:
     from ifgan_jax.data import align, photographs
     from ifgan_jax.predict import Predictor
+    from ifgan_jax.workdir import told
 
     output = Path(OUTPUT.value)
     files = photographs.listed(paths, without=output / "pictures")
@@ -45,19 +46,28 @@ def main(paths: list[str]) -> None:
     found = photographs.find_faces(
         photographs.shots(files, EVERY.value), alignment, predictor.config.data.image_size
     )
-    output.mkdir(parents=True, exist_ok=True)
-    for earlier in (output / "pictures").glob("*.png"):
-        earlier.unlink()  # they belong to no row of the new tables
+    with told(f"a file of {output}", "it predicts anew"):
+        output.mkdir(parents=True, exist_ok=True)
+        for earlier in (output / "pictures").glob("*.png"):
+            earlier.unlink()  # they belong to no row of the new tables
+        faces, without = write(rows(predictor, found, output), predictor.class_names, output)
+    print(f"{faces} faces in {len(files)} files; {without} pictures without: see the reasons")
+    print(f"written: {output / 'predictions.csv'}, {output / 'predictions.jsonl'}")
+
+
+def write(
+    answers: Iterator[dict[str, Any]], class_names: list[str], output: Path
+) -> tuple[int, int]:
+    """Both tables, a row of each at a time; how many faces have one, and pictures without."""
     faces = without = 0
+    known = ["score", "eyes", "status", "reason", "picture", "predicted"]
     with (
         (output / "predictions.csv").open("w", newline="", **TEXT) as table,
         (output / "predictions.jsonl").open("w", **TEXT) as lines,
     ):
-        known = ["score", "eyes", "status", "reason", "picture", "predicted"]
-        header = ["file", "frame", *PLACES, *known, *predictor.class_names]
-        writer = csv.DictWriter(table, header)
+        writer = csv.DictWriter(table, ["file", "frame", *PLACES, *known, *class_names])
         writer.writeheader()
-        for row in rows(predictor, found, output):
+        for row in answers:
             lines.write(json.dumps(row, ensure_ascii=False) + "\n")
             box = dict(zip(PLACES, row.pop("box") or (), strict=False))
             shares = row.pop("probabilities") or {}
@@ -65,8 +75,7 @@ def main(paths: list[str]) -> None:
             table.flush()
             lines.flush()
             faces, without = faces + bool(row["predicted"]), without + (not row["predicted"])
-    print(f"{faces} faces in {len(files)} files; {without} pictures without: see the reasons")
-    print(f"written: {output / 'predictions.csv'}, {output / 'predictions.jsonl'}")
+    return faces, without
 
 
 def rows(predictor: Any, found: Iterator[Any], output: Path) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ From the checkpoint to the terms of eq. 1 and their gradients; the pictures go t
 # %% The folder of the run, and where the pictures go
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 
 import jax
@@ -27,16 +28,21 @@ from scripts import command_line
 parser = argparse.ArgumentParser(description="A tour of a run that was trained.")
 parser.add_argument("--workdir", type=Path, default=Path("runs/demo"), help="of an IF-GAN run")
 parser.add_argument("--output", type=Path, default=Path("tour"), help="of the pictures")
-arguments, others = parser.parse_known_args()  # a notebook's kernel has arguments of its own
+arguments, others = parser.parse_known_args()
+if others and "ipykernel" not in sys.modules:  # a notebook's kernel has arguments of its own
+    parser.error(f"unknown: {' '.join(others)}")
 command_line.choose_kernels()
 command_line.keep_compiled()
 
 
 def draw(name: str, figure: visualize.Figure) -> None:
     """Write a picture."""
-    arguments.output.mkdir(parents=True, exist_ok=True)
     path = arguments.output / f"{name}.png"
-    path.write_bytes(visualize.png_bytes(figure))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(visualize.png_bytes(figure))
+    except OSError as error:
+        raise SystemExit(f"error: {path} could not be written: {error}") from error
     print(f"picture: {path}")
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -47,3 +48,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             status, output = runs.train(workdir)
             assert status == 0, output
     return workdir
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 6 MiB: room for a run's small files, and for few checkpoints."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(mount)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("a small tmpfs needs root")
+    yield mount
+    subprocess.run(["umount", "-l", str(mount)], check=True)

@@ -1,6 +1,8 @@
 """Every config builds, every key is read, and the decisions are written down."""
 
+import functools
 import importlib
+import json
 import re
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,7 @@ from ml_collections import ConfigDict
 from configs import default
 from ifgan_jax import build
 from ifgan_jax.arrays import Batch
+from ifgan_jax.limits import LIMITS, LISTS, check_numbers
 from ifgan_jax.train import train
 from ifgan_jax.workdir import config_hash, flatten
 from tests import tiny_config
@@ -94,6 +97,35 @@ def test_every_key_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     read: set[str] = set()
     train(Recorder(config, read), tmp_path)
     assert read == flatten(config).keys()
+
+
+def test_every_number_has_its_limits():
+    def is_number(value: Any) -> bool:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+    flat = flatten(default.get_config())
+    numbers = {k for k, v in flat.items() if is_number(v) or (v and k in LISTS)}
+    assert numbers == LIMITS.keys()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("generator.output_noise", "a", "generator.output_noise 'a': must be a number"),
+        ("epochs", 1.5, "epochs 1.5: must be a whole number"),
+        ("seed", True, "seed True: must be a whole number"),
+        ("generator.widths", 8, "generator.widths 8: must be several numbers"),
+        ("loss.l1_weight", [1], "loss.l1_weight [1]: must be a number"),
+    ],
+)
+def test_a_number_of_another_type_is_named(key: str, value: Any, told: str):
+    """As it may stand in a config.json; a command line's types are checked where it is read."""
+    config = json.loads(default.get_config().to_json_best_effort())
+    *groups, last = key.split(".")
+    group = functools.reduce(lambda inside, name: inside[name], groups, config)
+    group[last] = value
+    with pytest.raises(ValueError, match=re.escape(told)):
+        check_numbers(ConfigDict(config))
 
 
 def test_hash_ignores_keys_that_change_no_number():

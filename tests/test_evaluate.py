@@ -16,10 +16,16 @@ from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.parts import Parts
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.synthetic import face
-from ifgan_jax.evaluate import QUERY_POINTS, attention_maps, generation_metrics, load_run_parts
+from ifgan_jax.evaluate import (
+    QUERY_POINTS,
+    attention_maps,
+    evaluate_run,
+    generation_metrics,
+    load_run_parts,
+)
 from ifgan_jax.metrics import confusion_matrix
 from ifgan_jax.models.attention import attention_rows as plain_rows
-from ifgan_jax.predict import HostPrediction, predict_all, predict_faces
+from ifgan_jax.predict import HostPrediction, open_run, predict_all, predict_faces
 from ifgan_jax.state import GanState
 from ifgan_jax.workdir import read_metrics
 from tests import runs, tiny_config
@@ -193,12 +199,11 @@ def test_evaluating_again_gives_the_same_figures(finished: Path, tmp_path: Path)
 def test_other_data_than_the_runs_is_refused(finished: Path, tmp_path: Path):
     """One subject more shifts the folds: trained subjects would be tested as unseen ones."""
     copy = Path(shutil.copytree(finished, tmp_path / "copy"))
-    config = json.loads((copy / "config.json").read_text())
-    config["data"]["name"] = "fake_faces/36_21"
-    (copy / "config.json").write_text(json.dumps(config))
-    status, output = runs.finish("evaluate", f"--workdir={copy}")
-    assert status == 1
-    assert "fake_faces/36_21 is not the one this run began with" in output
+    config, compiled = open_run(copy)
+    other = config.copy_and_resolve_references()
+    other.data.name = "fake_faces/36_21"
+    with pytest.raises(ValueError, match="fake_faces/36_20 is not the one this run began with"):
+        evaluate_run(copy, config, compiled, load_run_parts(other))
     assert (copy / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
 
 

@@ -41,6 +41,7 @@ LAYERS = [
     ],
     [
         "models.convolution",
+        "limits",
         "objective",
         "optimizers",
         "results",

@@ -72,3 +72,13 @@ def test_a_run_of_a_machine_with_other_devices(trained: tuple[Predictor, Faces],
 def test_a_folder_without_a_run_is_told(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         Predictor.load(tmp_path)
+
+
+def test_another_config_than_the_runs_is_told(finished: Path, tmp_path: Path):
+    """A config.json that somebody, or a disk, changed: nothing is computed with it."""
+    workdir = shutil.copytree(finished, tmp_path / "run")
+    config = json.loads((workdir / "config.json").read_text())
+    config["generator"]["output_noise"] = 9.0
+    (workdir / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"config\.json is not what this run was trained with"):
+        Predictor.load(workdir)

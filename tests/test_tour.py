@@ -42,3 +42,8 @@ def test_a_folder_without_a_run_is_told(tmp_path: Path):
     status, told = runs.finish("tour", f"--workdir={tmp_path}", f"--output={tmp_path / 'tour'}")
     assert status == 1
     assert told.strip().splitlines()[-1].startswith("error: ")
+
+
+def test_an_unknown_flag_is_told(tmp_path: Path):
+    status, told = runs.finish("tour", f"--workdir={tmp_path}", "--outptu=x")
+    assert (status, "unknown: --outptu=x" in told) == (2, True)

@@ -137,7 +137,7 @@ def test_a_full_disk_under_tensorboard_is_told(tmp_path: Path):
 
 
 def test_a_start_on_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Path, "write_text", lambda *_: Path("/dev/full").write_bytes(b"a"))
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: Path("/dev/full").write_text("a"))
     with pytest.raises(OSError, match=r"metrics\.jsonl .*could not be written.*same command"):
         MetricLog(tmp_path, 0)
 

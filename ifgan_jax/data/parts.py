@@ -123,7 +123,7 @@ def _load(
     name: str, data_dir: str | Path, shape: tuple[int, int, int], classes: int, load: Load
 ) -> Prepared:
     if name.startswith(f"{FAKE}/"):
-        if not (numbers := re.fullmatch(r"(\d+)_(\d+)", name.removeprefix(f"{FAKE}/"))):
+        if not (numbers := re.fullmatch(r"(\d+)_([1-9]\d*)", name.removeprefix(f"{FAKE}/"))):
             raise ValueError(f"data.name {name}: write {FAKE}/SIZE_SUBJECTS, such as {FAKE}/72_20")
         size, subjects = map(int, numbers.groups())
         faces = fake_faces(classes * subjects, size, subjects, seed=0, num_classes=classes)
