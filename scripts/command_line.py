@@ -45,6 +45,9 @@ def run(
             main(*[given] * bool(takes))
         except (ValueError, OSError, FloatingPointError, ImportError) as error:
             raise SystemExit(f"error: {error}") from error
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise SystemExit(130) from None  # 128 + SIGINT, as shells say it
 
     app.run(guarded, argv=list(arguments or sys.argv), flags_parser=parse)
 

@@ -35,6 +35,7 @@ def main() -> None:
     from ifgan_jax.predict import Predictor
     from ifgan_jax.web.answers import Answerer
     from ifgan_jax.web.app import LOOPBACK, App
+    from ifgan_jax.web.connection import PromptConnection
 
     local = HOST.value in LOOPBACK
     family = socket.AF_INET6 if ":" in HOST.value else socket.AF_INET
@@ -50,14 +51,13 @@ def main() -> None:
         server = uvicorn.Server(
             uvicorn.Config(
                 App(answer, any_host=not local),
-                http="h11",  # strict, and without compiled code
+                http=PromptConnection,  # h11: strict, and without compiled code
                 ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 limit_concurrency=64,  # connections; more are told to come again
-                timeout_keep_alive=5,
                 timeout_graceful_shutdown=5,
             )
         )

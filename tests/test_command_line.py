@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,20 @@ def test_a_full_disk_is_one_line(tmp_path: Path):
     assert "could not be written" in done.stderr
     assert "start the same command again" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_is_one_line():
+    program = (
+        "import time\nfrom scripts import command_line\n"
+        "command_line.run(lambda: (print('ready', flush=True), time.sleep(60)), ['program'])"
+    )
+    command = [sys.executable, "-c", program]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("", "interrupted\n")
+    assert process.returncode == 130
 
 
 def test_of_abandoned_writes_those_of_orbax_are_not_told():

@@ -1,16 +1,23 @@
 """The demo's page, started as a user starts it (test_demo_app asks it in its own process)."""
 
+import asyncio
 import contextlib
 import re
 import signal
 import socket
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, cast
 
 import pytest
+import uvicorn
 
-from tests import runs
+from ifgan_jax.data import align
+from ifgan_jax.web import connection
+from ifgan_jax.web.answers import Answerer
+from ifgan_jax.web.app import App
+from tests import runs, untrained
 
 
 @pytest.mark.parametrize(("flags", "elsewhere"), [((), False), (("--host=0.0.0.0",), True)])
@@ -37,3 +44,32 @@ def test_the_script_serves_this_machine_alone_unless_told(
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert (process.returncode, "Traceback" in output) == (0, False)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: a"])
+def test_who_asks_for_nothing_is_let_go(sent: bytes, monkeypatch: pytest.MonkeyPatch):
+    """And who asks is answered, with the silent ones still there."""
+    monkeypatch.setattr(connection, "ASK_WITHIN", 1.0)
+    answerer = Answerer(untrained.predictor(untrained.NO_ATTENTION), align.GIVEN)
+    whole = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+    async def asked() -> tuple[bytes, bytes]:
+        config = uvicorn.Config(
+            App(answerer, any_host=False), http=connection.PromptConnection, ws="none"
+        )
+        server, listener = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        silent, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(sent)
+        page, other = await asyncio.open_connection(*listener.getsockname())
+        other.write(whole)
+        told = [await asyncio.wait_for(side.read(), 20) for side in (page, silent)]
+        server.should_exit = True
+        await serving
+        return told[0], told[1]
+
+    with ThreadPoolExecutor(1) as thread:  # here a browser test may hold a loop
+        page, nothing = thread.submit(asyncio.run, asked()).result()
+    assert page.startswith(b"HTTP/1.1 200")
+    assert page.endswith(b"</html>\n")
+    assert nothing == b""

@@ -23,6 +23,7 @@ LAYERS = [
         "data.protocol",
         "data.processes",
         "data.host_tensorflow",
+        "web.connection",
     ],
     ["hosts"],
     [

@@ -27,6 +27,7 @@ UPLOADS = 4  # at once, in memory
 UPLOAD_SECONDS = 30.0  # for the whole of an upload
 HEADERS = {
     "cache-control": "no-store",
+    "connection": "close",  # a next request comes over a next one, which has its own time
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
