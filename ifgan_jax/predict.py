@@ -5,7 +5,7 @@ Batch by batch, as numpy arrays; of the checkpoint that validation selected.
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,23 +123,23 @@ class Predictor:
         """The expressions, as the columns of `probabilities` have them."""
         return class_names(self.config.data.num_classes)
 
-    def __call__(self, images: np.ndarray) -> HostPrediction:
+    def __call__(self, images: np.ndarray | Sequence[np.ndarray]) -> HostPrediction:
         """What G and E say of aligned faces, uint8 (n, s, s, c), 0 black to 255 white.
 
         The side s is `data.image_size` of the run's config, of which the centre is looked at. The
         first call compiles.
         Raises ValueError for faces of another size or type.
         """
-        images, data = np.asarray(images), self.config.data
+        faces, data = np.asarray(images), self.config.data
         expected = (data.image_size, data.image_size, data.channels)
-        if images.dtype != np.uint8 or images.shape[1:] != expected or not len(images):
+        if faces.dtype != np.uint8 or faces.shape[1:] != expected or not len(faces):
             raise ValueError(
-                f"images of shape {images.shape} and type {images.dtype}: this run takes at least "
+                f"images of shape {faces.shape} and type {faces.dtype}: this run takes at least "
                 f"one face, uint8 of shape (n, {', '.join(map(str, expected))}), aligned as its "
                 "data are"
             )
         batch_size = self.config.evaluation.batch_size
-        return predict_all(self.compiled, self.state, Faces.unlabelled(images), batch_size)
+        return predict_all(self.compiled, self.state, Faces.unlabelled(faces), batch_size)
 
 
 def predict_faces(

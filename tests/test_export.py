@@ -66,6 +66,10 @@ def test_a_card_of_people_without_names_and_a_class_without_images(finished: Pat
     assert " fold " not in card
     assert "aligned\nas their owner aligned them." in card
     assert "| fear | no images |" in card
+    assert "Generated faces are averages" in card
+    predictor.config.method = "baseline"
+    baselines = export.model_card(predictor, metrics, nobody, "stablehlo")
+    assert "Generated faces are averages" not in baselines
     assert "- RAF-DB: pictures of the internet" in card
     assert "- theirs: its owner has to tell" in card
 

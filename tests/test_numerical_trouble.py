@@ -95,6 +95,6 @@ def one_person_has_it(data_dir: object, name: str) -> Prepared:
 )
 def test_a_label_or_a_set_of_one_person_is_told_before_training(load, told: str, tmp_path: Path):
     config = tiny_config.get_config()
-    config.data.name = "mine"
+    config.data.name, config.data.data_dir = "mine", str(tmp_path)
     with pytest.raises(ValueError, match=told):
         train(config, tmp_path / "run", load=load)

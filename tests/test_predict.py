@@ -29,6 +29,8 @@ def test_it_says_what_evaluation_said(trained: tuple[Predictor, Faces]):
     for name, column in zip(predictor.class_names, said.probabilities.T, strict=True):
         assert column == pytest.approx([float(row[name]) for row in rows], abs=2e-6)
     assert said.generated.shape == (len(test), 32, 32, 1)
+    listed = predictor(list(test.images))
+    np.testing.assert_array_equal(listed.probabilities, said.probabilities)
     assert said.probabilities.sum(-1) == pytest.approx(np.ones(len(test)), abs=1e-5)
 
 
