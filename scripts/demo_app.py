@@ -1,6 +1,6 @@
 """A page in the browser: a photograph or the webcam → generated face, probabilities, attention.
 
-    pip install -e ".[app,align]"
+    make install EXTRAS=app,align
     python scripts/demo_app.py --workdir=runs/demo
 
 Then open the address that it prints. Faces are found and aligned as the run's data were (extra

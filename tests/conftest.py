@@ -1,8 +1,8 @@
 """Eight host devices for every test; float64 where a test asks for it; strict shapes."""
 
+import contextlib
 import fcntl
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -53,10 +53,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 6 MiB: room for a run's small files, and for few checkpoints."""
-    mount = tmp_path / "small"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(mount)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
-        pytest.skip("a small tmpfs needs root")
-    yield mount
-    subprocess.run(["umount", "-l", str(mount)], check=True)
+    from scripts.campaigns import faults
+
+    with contextlib.ExitStack() as stack:
+        try:
+            yield stack.enter_context(faults.small_disk(tmp_path / "small", 6))
+        except faults.NotRunError as error:
+            pytest.skip(str(error))

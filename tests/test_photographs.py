@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from ifgan_jax.data import align, photographs
+from ifgan_jax.data.builder import BUILDERS
 from ifgan_jax.data.vendor.pictures import UnreadablePictureError, count_frames
 from ifgan_jax.data.vendor.tree import Tree
 from ifgan_jax.evaluate import load_run_parts
@@ -223,6 +224,12 @@ def test_pictures_are_aligned_as_the_runs_data(
     assert align.alignment_for(data_name, chosen, aligned) == expected
     other = chosen is not None and f"_{chosen}" not in data_name
     assert (f"the run's data, {data_name}, are" in caplog.text) == other
+
+
+def test_a_bare_name_is_aligned_as_its_builder_says():
+    for name, builder in BUILDERS.items():
+        default = builder.DEFAULT_BUILDER_CONFIG_NAME
+        assert align.alignment_of(name) == align.alignment_of(f"{name}/{default}"), name
 
 
 @pytest.mark.parametrize("data_name", ["raf_db", "raf_db/108_given", "ck_plus/72_given"])

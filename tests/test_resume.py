@@ -6,7 +6,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 
 from ifgan_jax.checkpoint import write_manifest
 from ifgan_jax.train import train
-from scripts.campaigns.faults import files, flip
+from scripts.campaigns.faults import enlarge, files, flip
 from tests import runs, tiny_config
 
 
@@ -155,7 +154,7 @@ def test_full_disk_at_a_checkpoint(small_disk: Path):
     assert "could not be written" in output
     assert "start the same command again" in output
     filler.unlink()
-    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    enlarge(small_disk, 64)
     status, output = runs.train(workdir)
     assert status == 0, output
     assert "resuming at step" in output

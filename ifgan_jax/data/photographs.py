@@ -50,11 +50,12 @@ def listed(paths: Sequence[str | Path], without: Path | None = None) -> list[Pat
     file that is neither by its ending.
     """
     files: list[Path] = []
+    apart = None if without is None else without.resolve()
     for path in map(Path, paths):
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder")
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        inside = [file for file in inside if file.is_file() and not _below(file, without)]
+        inside = [file for file in inside if file.is_file() and apart not in file.resolve().parents]
         kept = [file for file in inside if file.suffix.lower() in (*PICTURES, *VIDEOS)]
         if not kept:
             what = "holds no" if path.is_dir() else "is no"
@@ -65,10 +66,6 @@ def listed(paths: Sequence[str | Path], without: Path | None = None) -> list[Pat
             LOGGER.info("%s: %d other files left out: %s", path, number, ", ".join(left))
         files += kept
     return files
-
-
-def _below(file: Path, folder: Path | None) -> bool:
-    return folder is not None and folder.resolve() in file.resolve().parents
 
 
 def shots(
