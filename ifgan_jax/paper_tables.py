@@ -18,7 +18,7 @@ from ifgan_jax.published import DATA_SETS, METHODS, TABLE_1, TABLE_2, Published
 from ifgan_jax.report import CAPTIONS
 from ifgan_jax.results import SINGLE_RUNS, Cell, Failure, Result, cells, collect, paired_test
 from ifgan_jax.tables import Table, html_table, markdown, write
-from ifgan_jax.workdir import FREE_KEYS
+from ifgan_jax.workdir import FREE_KEYS, told, write_bytes, write_text
 
 Cells = Mapping[tuple[str, str], Cell]
 
@@ -61,18 +61,9 @@ def write_tables(folders: Sequence[Path], output: Path) -> list[Table]:
     if others := sorted({data for data, _ in known} - DATA_SETS.keys()):
         accuracies["table_other"] = _table_of_others(others, known)
     behind = {"runs": _runs_table(known), "paired_tests": _tests_table(known)}
-    output.mkdir(parents=True, exist_ok=True)
-    for name, table in {**accuracies, **behind}.items():
-        write(table, output, name)
     everything = [*accuracies.values(), *behind.values()]
-    text = "\n\n".join(map(markdown, everything)) + "\n"
-    (output / "tables.md").write_text(text, encoding="utf-8")
     transfer, attention = (_kept_pictures(known, x) for x in ("transfer_grid", "attention_maps"))
     confusion = _confusions(known)
-    for name, png in {**transfer, **attention, **confusion}.items():
-        if png is not None:
-            file = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-            (output / f"{file}.png").write_bytes(png)
     body = TABLES_BODY.substitute(
         tables="\n".join(map(html_table, accuracies.values())),
         behind=html_table(behind["runs"]),
@@ -86,8 +77,16 @@ def write_tables(folders: Sequence[Path], output: Path) -> list[Table]:
         how_confusion=CAPTIONS["confusion"],
     )
     lead = f"{len(results)} runs done, {len(failures)} failed; {len(known)} cells of the tables."
-    page_path = output / "tables.html"
-    page_path.write_text(page.document("Tables 1 and 2", lead, body), encoding="utf-8")
+    with told(f"a file of {output}", "it writes anew"):
+        output.mkdir(parents=True, exist_ok=True)
+        for name, table in {**accuracies, **behind}.items():
+            write(table, output, name)
+        write_text(output / "tables.md", "\n\n".join(map(markdown, everything)) + "\n")
+        for name, png in {**transfer, **attention, **confusion}.items():
+            if png is not None:
+                file = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+                write_bytes(output / f"{file}.png", png)
+        write_text(output / "tables.html", page.document("Tables 1 and 2", lead, body))
     return everything
 
 

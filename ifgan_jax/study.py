@@ -21,6 +21,7 @@ from ifgan_jax import bootstrap, leak_report, tables, visualize
 from ifgan_jax.files import MALFORMED
 from ifgan_jax.published import METHODS
 from ifgan_jax.tables import Table
+from ifgan_jax.workdir import told, write_bytes
 
 RESAMPLES = 10_000
 SEED = 0  # of the resampling
@@ -232,12 +233,13 @@ def write(folder: Path, output: Path) -> list[Table]:
         raise ValueError(f"{folder} holds no result of scripts/study.py")
     made, leaks = {"study": table(runs)}, probes(folder / "probes")
     made |= {f"probe-{name}": leak_report.table(found) for name, found in leaks.items()}
-    output.mkdir(parents=True, exist_ok=True)
-    for name, one in made.items():
-        tables.write(one, output, name)
-    for name, found in leaks.items():
-        figure = leak_report.figure(found)
-        (output / f"probe-{name}.png").write_bytes(visualize.png_bytes(figure))
+    with told(f"a file of {output}", "it writes anew"):
+        output.mkdir(parents=True, exist_ok=True)
+        for name, one in made.items():
+            tables.write(one, output, name)
+        for name, found in leaks.items():
+            png = visualize.png_bytes(leak_report.figure(found))
+            write_bytes(output / f"probe-{name}.png", png)
     return list(made.values())
 
 

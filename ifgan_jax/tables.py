@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ifgan_jax import page
+from ifgan_jax.workdir import write_text
 
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -64,4 +65,4 @@ def html_table(table: Table) -> str:
 def write(table: Table, folder: Path, name: str) -> None:
     """<name>.md, .tex and .csv in a folder."""
     for suffix, text in (("md", markdown), ("tex", latex), ("csv", comma_separated)):
-        (folder / f"{name}.{suffix}").write_text(text(table) + "\n", encoding="utf-8")
+        write_text(folder / f"{name}.{suffix}", text(table) + "\n")

@@ -162,13 +162,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """As `write_text`; what could not be written whole is removed."""
+    """As `write_text`; what could not be written whole is removed, and named by the error."""
     partial = path.with_name(path.name + ".partial")
     try:
         partial.write_bytes(content)
         partial.replace(path)
-    except OSError:
+    except OSError as error:
         partial.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)
         raise
 
 

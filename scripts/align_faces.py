@@ -26,6 +26,7 @@ def main() -> None:
     from ifgan_jax.data.vendor.example import Example
     from ifgan_jax.data.vendor.pictures import read_pictures
     from ifgan_jax.data.vendor.tree import Tree
+    from ifgan_jax.workdir import told
 
     output = Path(OUTPUT.value)
     tree = Tree(SOURCE.value)
@@ -45,8 +46,9 @@ def main() -> None:
         report.add(example.file, aligned)
         if aligned.image is not None:
             path = output / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(aligned.image).save(path)
+            with told(path, "what was detected is kept"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(aligned.image).save(path)
     report.write(output / "report")
     for entry in report.left_out:
         print(f"left out: {entry.name}: {entry.reason}")

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ifgan_jax import study
 from ifgan_jax.comparison import write_comparison
+from ifgan_jax.paper_tables import write_tables
+from ifgan_jax.workdir import write_json
 from tests import runs
 
 
@@ -42,3 +45,19 @@ def test_comparison(full: Path, finished: Path, tmp_path: Path):
     with pytest.raises(OSError, match=r"page\.html could not be written .*Errno 28"):
         write_comparison([finished, other], full / "page.html")
     assert not list(full.glob("page*"))
+
+
+def test_tables_and_study(full: Path, tmp_path: Path):
+    (tmp_path / "results").mkdir()
+    committed = Path(__file__).parent.parent / "docs" / "study" / "development"
+    for write, results in ((write_tables, [tmp_path / "results"]), (study.write, committed)):
+        output = full / write.__module__
+        with pytest.raises(OSError, match=rf"a file of {output} could not be .*28.*: '.*\.md'"):
+            write(results, output)
+        assert not list(output.iterdir())
+
+
+def test_the_file_is_named(full: Path):
+    with pytest.raises(OSError, match=r"No space left on device: '.*/one\.json'"):
+        write_json(full / "one.json", {})
+    assert not list(full.glob("one*"))

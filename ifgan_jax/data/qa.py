@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 from ifgan_jax import page
 from ifgan_jax.data.align import Aligned
+from ifgan_jax.workdir import write_json, write_text
 
 SHOWN = 48  # pictures of detections, spread over the set; failures and oddities are all listed
 SIDE = 128  # pixels of a picture on the page
@@ -84,8 +85,8 @@ class Report:
         )
         lead = f"{len(self.entries)} examples, {len(self.left_out)} left out"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".html").write_text(page.document(self.title, lead, body), "utf-8")
-        path.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+        write_text(path.with_suffix(".html"), page.document(self.title, lead, body))
+        write_json(path.with_suffix(".json"), facts)
 
 
 def _detector_table() -> str:
