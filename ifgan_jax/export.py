@@ -115,7 +115,7 @@ def onnx(predictor: Predictor) -> bytes:
     try:
         import jax2onnx
     except ImportError as error:
-        raise ImportError(f"{error}: pip install 'ifgan_jax[onnx]'") from error
+        raise ImportError(f"{error}: make install EXTRAS=onnx") from error
     networks, config = predictor.compiled.networks, predictor.config
     if config.dtype != "float32":
         raise ValueError(f"dtype {config.dtype}: ONNX is written of float32 runs; use StableHLO")

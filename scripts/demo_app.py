@@ -30,7 +30,7 @@ def main() -> None:
     try:
         import uvicorn
     except ImportError as error:
-        raise ImportError("the page needs uvicorn: pip install 'ifgan_jax[app]'") from error
+        raise ImportError("the page needs uvicorn: make install EXTRAS=app") from error
     from ifgan_jax.data import align
     from ifgan_jax.predict import Predictor
     from ifgan_jax.web.answers import Answerer

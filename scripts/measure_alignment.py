@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from ifgan_jax.data.align import BORDER, Detector
+from ifgan_jax.data.detector import BORDER, Detector
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.qa import MEASURED
 from ifgan_jax.data.synthetic.parallel import Request, record

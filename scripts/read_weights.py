@@ -25,7 +25,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
         return {str(name): tensor.numpy() for name, tensor in content.items()}
     except ImportError as error:
-        raise ImportError(f"{error}; pip install 'ifgan_jax[convert]'") from error
+        raise ImportError(f"{error}; make install EXTRAS=convert") from error
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except pickle.UnpicklingError as error:

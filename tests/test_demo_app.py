@@ -15,6 +15,7 @@ from PIL import Image
 
 from ifgan_jax import evaluate
 from ifgan_jax.data import align
+from ifgan_jax.data.detector import Detection
 from ifgan_jax.data.vendor import pictures
 from ifgan_jax.web import answers, app
 from ifgan_jax.web.answers import Answerer
@@ -278,12 +279,12 @@ class Found:
     def __init__(self, *scores: float) -> None:
         self.scores = np.array(scores, np.float32)
 
-    def detect(self, pictures: list[np.ndarray]) -> list[align.Detection]:
+    def detect(self, pictures: list[np.ndarray]) -> list[Detection]:
         sides = 60 + 20 * np.arange(len(self.scores), dtype=np.float32)[:, None]
         boxes = sides * np.array([[0, 0, 1, 1]], np.float32)
         shares = [[0.3, 0.3], [0.7, 0.3], [0.5, 0.6], [0.3, 0.8], [0.7, 0.8]]
         points = sides[..., None] * np.array(shares, np.float32)
-        return [align.Detection(boxes, self.scores, points, turned=False)] * len(pictures)
+        return [Detection(boxes, self.scores, points, turned=False)] * len(pictures)
 
 
 @pytest.fixture

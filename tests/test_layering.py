@@ -50,7 +50,7 @@ LAYERS = [
         "data.synthetic_faces",
         "metric_log",
     ],
-    ["models.layers", "leak_report", "probe"],
+    ["models.layers", "leak_report", "probe", "data.detector"],
     [
         "models.attention",
         "models.discriminator",
@@ -147,7 +147,7 @@ def test_tensorflow_and_torch_stay_in_their_places(path: Path):
         assert not roots & {"tensorflow", "tensorflow_datasets"}, name
     if not name.startswith("data.") and name != "metric_log":  # TensorBoard's files are its, too
         assert "ifgan_jax.data.host_tensorflow" not in imports(path), name
-    if name != "data.align":
+    if name != "data.detector":
         assert not roots & {"torch", "torchvision", "facenet_pytorch"}, name
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ifgan_jax.data import align, photographs
 from ifgan_jax.data.builder import BUILDERS
+from ifgan_jax.data.detector import Detection
 from ifgan_jax.data.vendor.pictures import UnreadablePictureError, count_frames
 from ifgan_jax.data.vendor.tree import Tree
 from ifgan_jax.evaluate import load_run_parts
@@ -129,7 +130,7 @@ def test_a_title_in_another_encoding_does_no_harm(tmp_path: Path):
     np.testing.assert_array_equal(picture, PICTURE)
 
 
-def detection(turned: bool) -> align.Detection:
+def detection(turned: bool) -> Detection:
     """Two faces, the second larger."""
     boxes = np.array([[4, 4, 12, 14], [10, 10, 26, 36]], np.float32)
     points = np.array(
@@ -138,7 +139,7 @@ def detection(turned: bool) -> align.Detection:
             [[14, 16], [22, 16], [18, 24]] + 2 * [[0, 0]],
         ]
     )
-    return align.Detection(boxes, np.array([0.9, 0.99], "f4"), points.astype("f4"), turned)
+    return Detection(boxes, np.array([0.9, 0.99], "f4"), points.astype("f4"), turned)
 
 
 def test_every_face_has_a_row_the_largest_first():

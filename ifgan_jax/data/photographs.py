@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ifgan_jax.data import align
+from ifgan_jax.data.detector import Detection
 from ifgan_jax.data.vendor.pictures import (
     VIDEOS,
     Picture,
@@ -107,7 +108,7 @@ def find_faces(
 
 
 def faces_of(
-    shot: Shot, picture: Picture, detection: align.Detection, alignment: str, size: int
+    shot: Shot, picture: Picture, detection: Detection, alignment: str, size: int
 ) -> Iterator[FoundFace]:
     """The faces detected in one picture, as `find_faces` gives them."""
     faces = align.every_face(picture, detection, alignment, size)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from ifgan_jax.data import align, photographs
+from ifgan_jax.data.detector import SURE, Detector
 from ifgan_jax.data.vendor.pictures import Picture, UnreadablePictureError, decode
 from ifgan_jax.predict import Predictor
 from ifgan_jax.state import Networks
@@ -53,7 +54,7 @@ class Answerer:
         self._vectors = attention_vectors(networks)
         self._generator = predictor.compiled.whole(predictor.state.generator)
         self._turn = threading.Lock()
-        self._detector = None if alignment == align.GIVEN else align.Detector(cache=None)
+        self._detector = None if alignment == align.GIVEN else Detector(cache=None)
         blank = np.zeros((64, 64), np.uint8)
         self._faces(blank)
         self._told(align.scaled(blank, config.data.image_size).image)
@@ -141,7 +142,7 @@ def attention_vectors(networks: Networks) -> Callable:
 
 def _warning(face: photographs.FoundFace) -> str:
     """How the face was found, where that may spoil the answer."""
-    unsure = face.score is not None and face.score < align.SURE
+    unsure = face.score is not None and face.score < SURE
     doubt = f"the detector is unsure that this is a face ({face.score:.2f})" if unsure else ""
     return "; ".join(filter(None, (face.reason, doubt)))
 

@@ -5,7 +5,7 @@
 
 Topologies are named as libtpu names them: v4:2x2x1, v5e:2x2, v5p:2x2x1, v6e:2x2, and larger ones up
 to v5e:16x16. A compilation at 224 px takes minutes and about 4 GB of memory. Needs
-pip install -e '.[tpu]', which brings the TPU's compiler; no TPU is touched.
+make install EXTRAS=tpu, which brings the TPU's compiler; no TPU is touched.
 """
 
 import math

@@ -45,7 +45,7 @@ def check(config: ConfigDict) -> None:
     import importlib.util
 
     if not all(importlib.util.find_spec(name) for name in ("torch", "torchvision")):
-        raise ImportError("--against=torch needs PyTorch: pip install -e '.[parity]'")
+        raise ImportError("--against=torch needs PyTorch: make install EXTRAS=parity")
     for key, value in FIXED.items():
         given = functools.reduce(lambda node, part: node[part], key.split("."), config)
         if given != value:

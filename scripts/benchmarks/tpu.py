@@ -72,7 +72,7 @@ def compile_step(
     not know or that has too few chips. A step that does not fit is a result: `fits` is False.
     """
     if importlib.util.find_spec("libtpu") is None:
-        raise ImportError("the TPU's compiler is not installed: pip install -e '.[tpu]'")
+        raise ImportError("the TPU's compiler is not installed: make install EXTRAS=tpu")
     request = {"config": json.loads(config.to_json_best_effort())}
     request |= {"topology": topology, "chips": chips, "plain": plain}
     done = subprocess.run(

@@ -13,9 +13,9 @@ from ml_collections import config_flags
 
 from configs import demo
 from ifgan_jax import build, leak_report, report, results, study
-from ifgan_jax.data.align import read_detections
 from ifgan_jax.data.audit import image_hashes
 from ifgan_jax.data.averages import Averages
+from ifgan_jax.data.detector import read_detections
 from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.protocol import load_folds, subject_folds
 from ifgan_jax.leak import seen_people

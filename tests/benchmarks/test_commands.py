@@ -97,7 +97,7 @@ def test_inference(tmp_path: Path):
 def test_plan_without_its_compiler_says_how_to_install_it(tmp_path: Path):
     status, output = runs.finish("benchmark", "plan", f"--output={tmp_path / 'plan.json'}")
     assert status == 1
-    assert "pip install -e '.[tpu]'" in output
+    assert "make install EXTRAS=tpu" in output
     assert "Traceback" not in output
     assert not list(tmp_path.iterdir())
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ifgan_jax.data import align as align_module
-from ifgan_jax.data.align import Aligned, Detector, align
+from ifgan_jax.data.align import Aligned, align
+from ifgan_jax.data.detector import Detector
 from ifgan_jax.data.photographs import Shot, find_faces
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.synthetic.parallel import Request, record

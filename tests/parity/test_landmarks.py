@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from ifgan_jax.data import align
-from ifgan_jax.data.align import Detector
+from ifgan_jax.data.detector import Detector
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.synthetic.parallel import Request, record
 

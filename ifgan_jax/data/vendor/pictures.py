@@ -124,7 +124,7 @@ def open_video(source: str | io.BytesIO, name: str) -> Any:
     try:
         import av
     except ImportError as error:
-        raise LayoutError("videos need PyAV: pip install 'ifgan_jax[align]'") from error
+        raise LayoutError("videos need PyAV: make install EXTRAS=align") from error
     # Titles in other encodings: PyAV 19 reads them as they are, and has the argument no more.
     lenient: dict[str, Any] = (
         {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
