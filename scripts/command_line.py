@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -33,7 +34,7 @@ def run(
             raise app.UsageError(f"no {takes}: name at least one")
         if given and not takes:
             raise app.UsageError(f"unknown argument {given[0]!r}: every option begins with --")
-        _silence_orbax()
+        _silence_libraries()
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(message)s"))
         LOGGER.addHandler(handler)
@@ -52,14 +53,17 @@ def run(
     app.run(guarded, argv=list(arguments or sys.argv), flags_parser=parse)
 
 
-def _silence_orbax() -> None:
-    """What fails there is raised, and becomes one line: no tracebacks of its threads before it.
+def _silence_libraries() -> None:
+    """No notes of TFDS (on OpenCV, and on a data set of a name of its own) and orbax beside ours.
 
+    What fails in orbax is raised, and becomes one line: no tracebacks of its threads before it.
     They log each failed write; asyncio logs, at the end, those that orbax did not look at any more;
     and tensorstore, once one has closed orbax's event loop, hands all that follow it to the hook.
     """
     absl_logging.set_verbosity(absl_logging.WARNING)  # orbax tells every file it touches
-    absl_logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
+    absl_logging.get_absl_logger().addFilter(
+        lambda record: not re.search("orbax|tensorflow_datasets", record.pathname)
+    )
     logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in record.getMessage())
     show = sys.unraisablehook
 

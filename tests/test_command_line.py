@@ -54,6 +54,15 @@ async def main():
 command_line.run(lambda: asyncio.run(main()), ["program"])
 """
 
+RENDERED = """
+import sys
+from scripts import command_line
+def main():
+    from ifgan_jax.data import synthetic_faces
+    print(len(list(synthetic_faces.read(synthetic_faces.prepare(sys.argv[1], "72_1")))))
+command_line.run(main, ["program"])
+"""
+
 
 def start(**changes: str) -> subprocess.CompletedProcess[str]:
     """PROGRAM with no folder named for what it compiles, but by `changes`."""
@@ -112,6 +121,14 @@ def test_of_abandoned_writes_those_of_orbax_are_not_told():
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert "defined at theirs.py" in done.stderr
     assert "orbax" not in done.stderr
+
+
+def test_rendered_faces_come_without_the_library_s_warnings(tmp_path: Path):
+    command = [sys.executable, "-c", RENDERED, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.endswith("\n13\n"), done.stderr
+    assert not [x for x in done.stderr.splitlines() if x and "rendering faces" not in x]
 
 
 def test_the_folder_is_where_the_user_says_or_nowhere(tmp_path: Path):
