@@ -15,6 +15,7 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
 MEASURED_JAXLIB = "0.10.2"
+SILENT = re.compile(r"[/\\](orbax|tensorflow_datasets|jax2onnx|onnx_ir)[/\\]")
 T = TypeVar("T")
 LOGGER = logging.getLogger("ifgan_jax")
 
@@ -54,16 +55,14 @@ def run(
 
 
 def _silence_libraries() -> None:
-    """No notes of TFDS (on OpenCV, and on a data set of a name of its own) and orbax beside ours.
+    """No notes of other libraries on themselves: on OpenCV, on names, on what cannot be converted.
 
     What fails in orbax is raised, and becomes one line: no tracebacks of its threads before it.
     They log each failed write; asyncio logs, at the end, those that orbax did not look at any more;
     and tensorstore, once one has closed orbax's event loop, hands all that follow it to the hook.
     """
     absl_logging.set_verbosity(absl_logging.WARNING)  # orbax tells every file it touches
-    absl_logging.get_absl_logger().addFilter(
-        lambda record: not re.search("orbax|tensorflow_datasets", record.pathname)
-    )
+    absl_logging.get_absl_handler().addFilter(lambda record: not SILENT.search(record.pathname))
     logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in record.getMessage())
     show = sys.unraisablehook
 

@@ -76,6 +76,8 @@ def test_a_trained_runs_card_says_how_it_is_called(finished: Path, tmp_path: Pat
     flags = [f"--workdir={finished}", f"--output={output}", "--format=onnx"]
     status, told = runs.finish("export", *flags)
     assert status == 0, told
+    assert told.splitlines() == [told.strip()], told  # and nothing of the converter's own
+    assert told.startswith("written: ")
     card = (output / "model_card.md").read_text()
     code = card.partition("```python\n")[2].partition("```")[0]
     code = f"import numpy\nimages = numpy.zeros((2, 36, 36, 1), 'u1')\n{code}"
