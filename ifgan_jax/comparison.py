@@ -20,7 +20,15 @@ from matplotlib.figure import Figure
 
 from ifgan_jax import page, visualize
 from ifgan_jax.page import NOT_RUN, cell
-from ifgan_jax.report import CAPTIONS, FACTS, HEADLINES, images_by_class, read_json, recall
+from ifgan_jax.report import (
+    CAPTIONS,
+    FACTS,
+    HEADLINES,
+    images_by_class,
+    read_json,
+    recall,
+    tested_people,
+)
 from ifgan_jax.workdir import FREE_KEYS, flatten, read_config, read_metrics, told, write_text
 
 # Runs are comparable where these of metrics.json are alike: the images, who of them is tested, and
@@ -166,10 +174,9 @@ def _notice(runs: Sequence[Run]) -> str:
         )
     if len(tested) < 2:
         return missing
-    images, people = (
-        cell(tested[0].metrics.get(f"num_test_{of}")) for of in ("images", "subjects")
-    )
-    return f"<p>Tested on the same {images} images of {people} unseen people.</p>{missing}"
+    images = cell(tested[0].metrics.get("num_test_images"))
+    people = tested_people(tested[0].metrics)
+    return f"<p>Tested on the same {images} images of {people}.</p>{missing}"
 
 
 def _table(

@@ -35,7 +35,7 @@ CARD = """# Model card
 
 `images`: uint8, shape (n, {side}, {side}, {channels}), 0 black to 255 white, n from 1 on; faces aligned
 {aligned}. `answers["probabilities"]`: (n, {classes}), in the order {names}.
-`answers["generated"]`: (n, {crop}, {crop}, {channels}), -1 black to 1 white{generated}.
+`answers["generated"]`: (n, {crop}, {crop}, {channels}), -1 black to 1 white{generated}.{drawn}
 
 ## Data
 
@@ -89,6 +89,9 @@ answers = dict(zip(names, model.run(names, given)))""",
 # The package draws the noise from the pixels by threefry, which the converter cannot write down.
 NOISE = """given["noise"] = numpy.random.standard_normal((len(images), {crop}, {crop}, {channels})).astype("f4")
 """  # noqa: E501
+DRAWN = """
+`noise`: what the generated faces carry, standard normal numbers. Others give somewhat other
+answers, the same ones the same; the package draws them from the image's own pixels."""
 
 
 def stablehlo(predictor: Predictor) -> bytes:
@@ -144,7 +147,8 @@ def model_card(
     """Markdown, of a run's metrics.json and folds.json, for the file of a kind ("onnx")."""
     config = predictor.config
     call = CALL[kind]
-    if kind == "onnx" and config.method == "ifgan" and config.generator.output_noise:
+    drawn = kind == "onnx" and config.method == "ifgan" and config.generator.output_noise > 0
+    if drawn:
         noise = NOISE.format(crop=config.data.crop, channels=config.data.channels)
         call = "import numpy\n" + call.replace("names =", f"{noise}names =")
     alignment = alignment_of(config.data.name)
@@ -153,6 +157,7 @@ def model_card(
     rows = tuple((name, "no images" if x is None else f"{x:.3f}") for name, x in recalls)
     return CARD.format(
         call=call,
+        drawn=DRAWN if drawn else "",
         method=config.method,
         data=config.data.name,
         seed=config.seed,

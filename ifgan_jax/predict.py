@@ -130,14 +130,16 @@ class Predictor:
         first call compiles.
         Raises ValueError for faces of another size or type.
         """
-        faces, data = np.asarray(images), self.config.data
+        data, shapes = self.config.data, {np.shape(image) for image in images}
+        types = {np.asarray(image).dtype.name for image in images}
         expected = (data.image_size, data.image_size, data.channels)
-        if faces.dtype != np.uint8 or faces.shape[1:] != expected or not len(faces):
+        if shapes != {expected} or types != {"uint8"}:
             raise ValueError(
-                f"images of shape {faces.shape} and type {faces.dtype}: this run takes at least "
-                f"one face, uint8 of shape (n, {', '.join(map(str, expected))}), aligned as its "
-                "data are"
+                f"images of shape {sorted(shapes)} and type {sorted(types)}: this run takes at "
+                f"least one face, uint8 of shape (n, {', '.join(map(str, expected))}), aligned as "
+                "its data are"
             )
+        faces = np.asarray(images)
         batch_size = self.config.evaluation.batch_size
         return predict_all(self.compiled, self.state, Faces.unlabelled(faces), batch_size)
 

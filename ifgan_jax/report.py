@@ -54,7 +54,7 @@ FACTS = (
     ("selected_step", "Selected step"),
     ("last_step", "Last step"),
     ("num_test_images", "Test images"),
-    ("num_test_subjects", "Unseen test subjects"),
+    ("num_test_subjects", "Unseen test subjects, as far as named"),
     ("commit", "Commit"),
     ("config_hash", "Config hash"),
     ("data_hash", "Data hash"),
@@ -165,10 +165,14 @@ def _lead(metrics: Mapping[str, Any]) -> str:
     """The result in one sentence."""
     if "test_accuracy" not in metrics:
         return f"Test: {NOT_RUN}"
-    accuracy, images, subjects = (
-        cell(metrics.get(k)) for k in ("test_accuracy", "num_test_images", "num_test_subjects")
-    )
-    return f"Test accuracy <b>{accuracy}</b> on {images} images of {subjects} unseen subjects."
+    accuracy, images = (cell(metrics.get(key)) for key in ("test_accuracy", "num_test_images"))
+    return f"Test accuracy <b>{accuracy}</b> on {images} images of {tested_people(metrics)}."
+
+
+def tested_people(metrics: Mapping[str, Any]) -> str:
+    """How many, where the data name them: RAF-DB's do not."""
+    people = metrics.get("num_test_subjects")
+    return "people who are not named" if people == 0 else f"{cell(people)} unseen people"
 
 
 def _headline_table(metrics: Mapping[str, Any]) -> str:

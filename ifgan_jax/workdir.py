@@ -61,9 +61,11 @@ def config_hash(config: ConfigDict) -> str:
 def check_workdir(workdir: Path, config: ConfigDict) -> None:
     """See that `workdir` can be written and is nobody else's; leaves nothing behind.
 
-    Raises ValueError naming the keys in which the config that owns the folder differs, and OSError
-    naming the folder when it cannot be written. More epochs than before are allowed.
+    Raises ValueError naming the keys in which the config that owns the folder differs, or a name
+    that is no UTF-8, and OSError naming the folder when it cannot be written. More epochs than
+    before are allowed.
     """
+    _check_name(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         probe = workdir / ".writable"
@@ -107,7 +109,12 @@ def claim(workdir: Path, config: ConfigDict) -> None:
 
 
 def read_config(workdir: Path) -> ConfigDict:
-    """The locked config that owns `workdir`; raises FileNotFoundError when none does."""
+    """The locked config that owns `workdir`.
+
+    Raises FileNotFoundError when none does, ValueError for a damaged one, or a path that is no
+    UTF-8.
+    """
+    _check_name(workdir)
     path = workdir / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{workdir} is no run's folder: it has no config.json")
@@ -115,6 +122,14 @@ def read_config(workdir: Path) -> ConfigDict:
     content = read_object(path, remedy)
     with of_file(path, remedy):
         return ConfigDict(content).lock()
+
+
+def _check_name(workdir: Path) -> None:
+    """Neither orbax nor Matplotlib takes a path that is no text."""
+    try:
+        str(workdir.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"workdir {workdir}: the path is not UTF-8: rename the folder") from error
 
 
 def read_folds(workdir: Path) -> dict[str, Any]:

@@ -16,11 +16,11 @@ SOURCE = flags.DEFINE_string("source", None, "Folder with pictures; zip files in
 OUTPUT = flags.DEFINE_string("output", None, "Folder for PNG files, detections and report.")
 ALIGNMENT = flags.DEFINE_enum("alignment", "similarity", ["similarity", "affine"], "Which map.")
 SIZE = flags.DEFINE_integer("size", 256, "Pixels.", lower_bound=8)
-PICTURES = r".*\.(bmp|jpe?g|png|tiff?)"
 
 
 def main() -> None:
     from ifgan_jax.data.align import align
+    from ifgan_jax.data.photographs import PICTURES
     from ifgan_jax.data.protocol import Expression
     from ifgan_jax.data.qa import Report
     from ifgan_jax.data.vendor.example import Example
@@ -30,7 +30,12 @@ def main() -> None:
 
     output = Path(OUTPUT.value)
     tree = Tree(SOURCE.value)
-    files = [file for file in tree.named(PICTURES) if not PurePath(file).name.startswith("._")]
+    if output.resolve().is_relative_to(tree.root.resolve()):
+        raise ValueError(
+            f"--output={output} lies in --source, where pictures are read: name another"
+        )
+    endings = "|".join(map(re.escape, PICTURES))
+    files = [f for f in tree.named(f".*({endings})") if not PurePath(f).name.startswith("._")]
     if not files:
         raise FileNotFoundError(f"{SOURCE.value}: holds no picture")
     names = [re.sub(r"\.\w+$", ".png", file) for file in files]
@@ -50,6 +55,8 @@ def main() -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(aligned.image).save(path)
     report.write(output / "report")
+    if others := len(tree.files) - len(files):
+        print(f"{others} files that are no pictures by their names")
     for entry in report.left_out:
         print(f"left out: {entry.name}: {entry.reason}")
     print(f"{len(files) - len(report.left_out)} of {len(files)} aligned; {output}/report.html")

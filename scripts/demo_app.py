@@ -34,10 +34,10 @@ def main() -> None:
     from ifgan_jax.data import align
     from ifgan_jax.predict import Predictor
     from ifgan_jax.web.answers import Answerer
-    from ifgan_jax.web.app import LOOPBACK, App
+    from ifgan_jax.web.app import App, is_loopback
     from ifgan_jax.web.connection import PromptConnection
 
-    local = HOST.value in LOOPBACK
+    local = is_loopback(HOST.value)
     family = socket.AF_INET6 if ":" in HOST.value else socket.AF_INET
     listener = socket.create_server((HOST.value, PORT.value), family=family)
     predictor = Predictor.load(WORKDIR.value)

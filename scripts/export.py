@@ -30,6 +30,9 @@ def main() -> None:
         raise FileNotFoundError(f"{results} is missing: run scripts/evaluate.py first")
     remedy = "run scripts/evaluate.py again"
     metrics, folds = read_object(results, remedy), read_folds(workdir)
+    tested, step = metrics.get("selected_step"), int(predictor.state.step)
+    if tested != step:
+        raise ValueError(f"{results} is of step {tested}, the model is of step {step}: {remedy}")
     with of_file(results, remedy):
         card = export.model_card(predictor, metrics, folds, FORMAT.value)
     model = {"stablehlo": export.stablehlo, "onnx": export.onnx}[FORMAT.value](predictor)

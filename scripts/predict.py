@@ -8,9 +8,11 @@ for each picture without; with --pictures also, for each face, what G made of it
 looked, as pictures/<what the row has for "picture">.png.
 """
 
+import contextlib
 import csv
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,8 @@ def main(paths: list[str]) -> None:
     from ifgan_jax.workdir import told
 
     output = Path(OUTPUT.value)
-    files = photographs.listed(paths, without=output / "pictures")
+    drawn = drawn_before(output)
+    files = photographs.listed(paths, without=drawn)
     predictor = Predictor.load(WORKDIR.value)
     if PICTURES.value and predictor.config.method != "ifgan":
         raise ValueError(f"--pictures: {WORKDIR.value} is a baseline's run, which has no generator")
@@ -48,11 +51,37 @@ def main(paths: list[str]) -> None:
     )
     with told(f"a file of {output}", "it predicts anew"):
         output.mkdir(parents=True, exist_ok=True)
-        for earlier in (output / "pictures").glob("*.png"):
-            earlier.unlink()  # they belong to no row of the new tables
+        for picture in drawn:
+            picture.unlink(missing_ok=True)  # it belongs to no row of the new tables
         faces, without = write(rows(predictor, found, output), predictor.class_names, output)
     print(f"{faces} faces in {len(files)} files; {without} pictures without: see the reasons")
     print(f"written: {output / 'predictions.csv'}, {output / 'predictions.jsonl'}")
+
+
+def drawn_before(output: Path) -> set[Path]:
+    """The pictures that an earlier prediction left in `output`, by its table.
+
+    Raises ValueError where an answer would take the place of something else.
+    """
+    from ifgan_jax.files import MALFORMED
+
+    if (output / "config.json").exists():
+        raise ValueError(
+            f"--output={output} is a run's folder, with tables of its own: name another"
+        )
+    table, pictures = output / "predictions.jsonl", output / "pictures"
+    drawn = set()
+    for line in table.read_text(**TEXT).splitlines() if table.exists() else []:
+        with contextlib.suppress(*MALFORMED):
+            name = json.loads(line)["picture"]
+            if re.fullmatch(r"\d{6,}", name):
+                drawn.add(pictures / f"{name}.png")
+    if PICTURES.value and (others := {*pictures.glob("*.png")} - drawn):
+        raise ValueError(
+            f"{min(others)} is of no earlier prediction, and might be drawn over: name another "
+            "--output"
+        )
+    return drawn
 
 
 def write(

@@ -40,6 +40,8 @@ def main() -> None:
     if sum(flag.value is not None for flag in (RESULTS, STUDY, COMPARE)) != 1:
         raise ValueError("--results, --study or --compare: give one of them")
     if COMPARE.value is not None:
+        if output.is_dir():
+            raise IsADirectoryError(f"--output={output} is a folder: name the page's file")
         comparison.write_comparison([Path(folder) for folder in COMPARE.value], output)
         print(f"page: {output}")
         return

@@ -58,6 +58,9 @@ def test_who_was_tested_is_said(three: list[Path], tmp_path: Path):
     page = made(three, tmp_path)
     assert "Tested on the same 7 images of 4 unseen people." in page.texts
     assert "Not tested: unfinished." in page.texts
+    unnamed = [write_run(tmp_path / name, METRICS | {"num_test_subjects": 0}) for name in "xy"]
+    said = made(unnamed, tmp_path).texts
+    assert "Tested on the same 7 images of people who are not named." in said
     assert "Not comparable as they stand." not in page.texts
 
 
@@ -120,6 +123,11 @@ def test_the_command(three: list[Path], tmp_path: Path):
     named = ",".join(map(str, three))
     status, output = runs.finish("report", f"--compare={named}", f"--output={tmp_path}/c.html")
     assert (status, output) == (0, f"page: {tmp_path}/c.html\n")
+    status, output = runs.finish("report", f"--compare={named}", f"--output={tmp_path}")
+    assert (status, output) == (
+        1,
+        f"error: --output={tmp_path} is a folder: name the page's file\n",
+    )
     both = (f"--compare={named}", "--study=x", f"--output={tmp_path}/c.html")
     status, output = runs.finish("report", *both)
     assert status == 1

@@ -209,7 +209,9 @@ def test_large_slow_and_broken_uploads(served: App, monkeypatch: pytest.MonkeyPa
     assert refused.value.status == 408
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:80", "[::1]:8000", "LOCALHOST"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.2:80", "localhost:80", "[::1]:8000", "LOCALHOST"]
+)
 def test_names_of_this_machine_are_answered_to(host: str, served: App):
     assert ask(served, "GET", "/", headers={"host": host}).status == 200
     same = {"host": host, "origin": f"http://{host}"}

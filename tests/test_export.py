@@ -74,6 +74,18 @@ def test_a_card_of_people_without_names_and_a_class_without_images(finished: Pat
     assert "- theirs: its owner has to tell" in card
 
 
+def test_results_of_another_checkpoint_are_no_model_s(finished: Path, tmp_path: Path):
+    """As where training went on after the evaluation."""
+    workdir, output = shutil.copytree(finished, tmp_path / "run"), tmp_path / "exported"
+    metrics = json.loads((workdir / "metrics.json").read_text())
+    step = metrics["selected_step"]
+    (workdir / "metrics.json").write_text(json.dumps({**metrics, "selected_step": step - 1}))
+    status, told = runs.finish("export", f"--workdir={workdir}", f"--output={output}")
+    assert status == 1
+    assert f"is of step {step - 1}, the model is of step {step}: run scripts/evaluate.py" in told
+    assert not output.exists()
+
+
 def test_a_run_without_results_is_told(finished: Path, tmp_path: Path):
     workdir, output = shutil.copytree(finished, tmp_path / "run"), tmp_path / "exported"
     (workdir / "metrics.json").unlink()

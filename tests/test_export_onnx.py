@@ -79,6 +79,7 @@ def test_a_trained_runs_card_says_how_it_is_called(finished: Path, tmp_path: Pat
     assert told.splitlines() == [told.strip()], told  # and nothing of the converter's own
     assert told.startswith("written: ")
     card = (output / "model_card.md").read_text()
+    assert "\n`noise`: what the generated faces carry" in card
     code = card.partition("```python\n")[2].partition("```")[0]
     code = f"import numpy\nimages = numpy.zeros((2, 36, 36, 1), 'u1')\n{code}"
     code += "\nprint([answers[name].shape for name in ('probabilities', 'generated')])"

@@ -4,7 +4,9 @@ import csv
 import json
 import logging
 import os
+import struct
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +26,22 @@ from tests import runs
 PICTURE = np.arange(40 * 30, dtype=np.uint32).reshape(40, 30).astype(np.uint8)
 
 
-def write_video(path: Path, frames: np.ndarray, title: str = "film") -> None:
-    """Gray frames, losslessly."""
+def write_video(
+    path: Path,
+    frames: np.ndarray,
+    title: str = "film",
+    codec: str = "ffv1",
+    aspect: int = 1,
+    **options: str,
+) -> None:
+    """Gray frames, losslessly. aspect: a pixel's width by its height; options: the container's."""
     import av
 
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=options) as container:
         container.metadata["title"] = title
-        stream = container.add_stream("ffv1", rate=10)
+        stream = container.add_stream(codec, rate=10)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:], "gray"
+        stream.codec_context.sample_aspect_ratio = Fraction(aspect)
         for frame in frames:
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="gray")
             container.mux(stream.encode(picture))
@@ -44,12 +54,20 @@ def test_folders_are_read_in_order_and_the_rest_is_left(tmp_path: Path, caplog):
         (tmp_path / name).touch()
     (tmp_path / "own").mkdir()
     (tmp_path / "own/000001.png").touch()  # of an earlier prediction
+    (tmp_path / "own/mine.png").touch()
+    (tmp_path / "z").symlink_to("a")  # each folder once
+    (tmp_path / "gone.webp").symlink_to("nowhere")
     os.mkfifo(tmp_path / "a/pipe.jpg")  # who reads it waits
     with caplog.at_level(logging.INFO, "ifgan_jax"):
-        listed = photographs.listed([tmp_path], without=tmp_path / "a/../own")
+        listed = photographs.listed([tmp_path], without=[tmp_path / "a/../own/000001.png"])
     names = [path.relative_to(tmp_path).as_posix() for path in listed]
-    assert names == ["a/c.jpg", "a/film.avi", "b.PNG"]
-    assert f"{tmp_path}: 2 other files left out: .png, .txt" in caplog.text
+    assert names == ["a/c.jpg", "a/film.avi", "b.PNG", "own/mine.png"]
+    assert f"{tmp_path}: 4 other files left out: .jpg, .png, .txt, .webp" in caplog.text
+    elsewhere = tmp_path / "album"
+    elsewhere.mkdir()
+    (elsewhere / "linked").symlink_to(tmp_path / "a")
+    listed = photographs.listed([elsewhere])
+    assert [path.name for path in listed] == ["c.jpg", "film.avi"]
     assert photographs.listed([tmp_path / "b.PNG", tmp_path / "b.PNG"]) == 2 * [tmp_path / "b.PNG"]
     with pytest.raises(FileNotFoundError, match=r"gone\.png: no such file"):
         photographs.listed([tmp_path / "gone.png"])
@@ -110,6 +128,77 @@ def test_a_video_that_breaks_off_keeps_its_frames(tmp_path: Path):
     found = [picture for _, picture in photographs.shots([path], every=1)]
     assert 5 < len(found) <= 30
     assert all(isinstance(picture, np.ndarray) for picture in found[:5])
+
+
+def test_a_video_that_lacks_frames_is_told(tmp_path: Path, caplog):
+    """Its table of frames stands before them, so that a film can be shown while it is loaded."""
+    import av
+
+    path = tmp_path / "film.mov"
+    noise = np.random.default_rng(0).integers(0, 255, (9, 64, 64)).astype(np.uint8)
+    write_video(path, noise, codec="png", movflags="faststart")
+    content = path.read_bytes()
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    path.write_bytes(content[: packets[4].pos])
+    with caplog.at_level(logging.WARNING, "ifgan_jax"):
+        found = [picture for _, picture in photographs.shots([path], every=1)]
+    np.testing.assert_array_equal(np.stack(found), noise[:4])
+    assert f"{path}: only 4 of its 9 frames" in caplog.text
+    path.write_bytes(content[: packets[4].pos + 100])
+    *found, (shot, error) = photographs.shots([path], every=1)
+    assert (len(found), shot.frame, "damaged video" in str(error)) == (4, 3, True)
+    path.write_bytes(content[: content.index(b"mdat") + 4])
+    [(shot, error)] = photographs.shots([path], every=1)
+    assert (shot.frame, "it has no frame" in str(error)) == (None, True)
+
+
+@pytest.mark.parametrize("angle", [90, 180, 270])
+def test_a_film_is_seen_as_it_is_shown(angle: int, tmp_path: Path):
+    """Turned, clockwise, by the matrix of its header, as telephones write it."""
+    path = tmp_path / "film.mov"
+    write_video(path, PICTURE[None], codec="png")
+    content = path.read_bytes()
+    place = content.index(b"tkhd") + 44
+    one = 1 << 16
+    a, b, c, d = {
+        90: (0, one, -one, 0), 180: (-one, 0, 0, -one), 270: (0, -one, one, 0)
+    }[angle]  # fmt: skip
+    matrix = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content[:place] + matrix + content[place + len(matrix) :])
+    [(_, picture)] = photographs.shots([path], every=1)
+    np.testing.assert_array_equal(picture, np.rot90(PICTURE, -angle // 90))
+
+
+def test_pixels_that_are_not_square_are_stretched(tmp_path: Path):
+    write_video(tmp_path / "film.mov", PICTURE[None], codec="png", aspect=2)
+    [(_, picture)] = photographs.shots([tmp_path / "film.mov"], every=1)
+    wide = Image.fromarray(PICTURE).resize((60, 40), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(picture, wide)
+
+
+@pytest.mark.parametrize(("bits", "inverted"), [(12, False), (16, False), (16, True)])
+def test_tiffs_of_many_bits(bits: int, inverted: bool, tmp_path: Path):
+    """Inverted: white is 0. Written by hand, as Pillow writes neither these nor 12 bits."""
+    shades = PICTURE.astype(np.uint16) << bits - 8
+    if inverted:
+        shades = (1 << bits) - 1 - shades
+    if bits == 16:
+        pixels = shades.astype("<u2").tobytes()
+    else:  # two of them in three bytes, the upper bits first
+        left, right = shades.reshape(-1, 2).T
+        three = (left >> 4, (left & 15) << 4 | right >> 8, right & 255)
+        pixels = np.stack(three, axis=-1).astype(np.uint8).tobytes()
+    tags = [
+        (256, 30), (257, 40), (258, bits), (259, 1), (262, 0 if inverted else 1), (273, 134),
+        (277, 1), (278, 40), (279, len(pixels)),
+    ]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    header = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries
+    content = header.ljust(134, b"\0") + pixels
+    (tmp_path / "a.tif").write_bytes(content)
+    [(_, picture)] = photographs.shots([tmp_path / "a.tif"], every=1)
+    np.testing.assert_array_equal(picture, PICTURE)
 
 
 def test_of_sixteen_bits_the_upper_eight_are_taken(tmp_path: Path):
@@ -203,6 +292,37 @@ def test_wrong_arguments_are_told_before_anything_is_written(tmp_path: Path):
     assert status == 1
     assert str(tmp_path / "none") in told
     assert not (tmp_path / "answers").exists()
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_only_its_own_pictures_give_way(finished: Path, tmp_path: Path):
+    """Answers go into the user's folder: what an earlier prediction drew goes, and nothing else."""
+    for name in ("a.png", "pictures/000002.png", "pictures/mine.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(PICTURE).save(tmp_path / name)
+    flags = [f"--workdir={finished}", "--aligned"]
+    status, told = runs.finish(
+        "predict", *flags, f"--output={tmp_path}", "--pictures", str(tmp_path)
+    )
+    assert status == 1
+    assert f"{tmp_path}/pictures/000002.png is of no earlier prediction" in told
+    status, told = runs.finish("predict", *flags, f"--output={tmp_path}", str(tmp_path))
+    assert (status, "3 faces in 3 files" in told) == (0, True), told
+    table = tmp_path / "predictions.jsonl"
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    said = [{"picture": "000002"}, {"picture": "../a"}, {"picture": 7}, {}, *rows]
+    table.write_text("no JSON\n" + "".join(json.dumps(row) + "\n" for row in said))
+    status, told = runs.finish("predict", *flags, f"--output={tmp_path}", str(tmp_path))
+    assert (status, "2 faces in 2 files" in told) == (0, True), told
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
+    assert left == ["a.png", "pictures/mine.png"]
+    before = contents(finished)
+    status, told = runs.finish("predict", *flags, f"--output={finished}", str(tmp_path))
+    assert (status, "is a run's folder, with tables of its own" in told) == (1, True)
+    assert contents(finished) == before
 
 
 @pytest.mark.parametrize(

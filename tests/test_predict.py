@@ -53,9 +53,13 @@ def test_threads_ask_at_once_and_nothing_is_compiled_again(trained: tuple[Predic
         np.zeros((2, 36, 36, 3), np.uint8),
         np.zeros((36, 36, 1), np.uint8),
         np.zeros((0, 36, 36, 1), np.uint8),
+        [np.zeros((36, 36, 1), np.uint8), np.zeros((36, 37, 1), np.uint8)],
+        [np.zeros((36, 36, 1), np.uint8), np.zeros((36, 36, 1), np.int64)],
     ],
 )
-def test_other_images_are_refused(images: np.ndarray, trained: tuple[Predictor, Faces]):
+def test_other_images_are_refused(
+    images: np.ndarray | list[np.ndarray], trained: tuple[Predictor, Faces]
+):
     with pytest.raises(ValueError, match=r"at least one face, uint8 of shape \(n, 36, 36, 1\)"):
         trained[0](images)
 

@@ -170,6 +170,12 @@ def test_texts_are_escaped(tmp_path):
     assert {"Run a<b>&c", "x<i>", f"{evil} {evil}"} <= set(page.texts)
 
 
+def test_who_was_tested_is_in_the_lead(tmp_path):
+    for subjects, said in ((4, "4 unseen people."), (0, "people who are not named.")):
+        run = write_run(tmp_path / str(subjects), METRICS | {"num_test_subjects": subjects})
+        assert f"on 7 images of {said}" in Page(report.write_report(run)).texts
+
+
 MISSING = (
     "metrics.json",
     "metrics.jsonl",

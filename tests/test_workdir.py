@@ -1,6 +1,7 @@
 """A run's folder: ownership, metrics that survive being cut off."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,16 @@ def test_check_says_why_it_cannot_write(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"workdir .*file/run cannot be written"):
         check_workdir(tmp_path / "file" / "run", default.get_config())
+
+
+def test_a_path_that_is_no_text(tmp_path: Path):
+    """Orbax and Matplotlib take none, and say other things of it."""
+    workdir = tmp_path / os.fsdecode(b"r\xff")
+    with pytest.raises(ValueError, match="the path is not UTF-8: rename the folder"):
+        check_workdir(workdir, default.get_config())
+    assert not workdir.exists()
+    with pytest.raises(ValueError, match="the path is not UTF-8"):
+        read_config(workdir)
 
 
 def test_no_run(tmp_path: Path):

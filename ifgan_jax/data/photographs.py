@@ -1,12 +1,14 @@
 """Photographs and videos → aligned faces, found and warped as those of the data sets (Sec. 4.2)."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 
 from ifgan_jax.data import align
 from ifgan_jax.data.detector import Detection
@@ -16,8 +18,9 @@ from ifgan_jax.data.vendor.pictures import (
     UnreadablePictureError,
     decode,
     open_video,
+    refuse_large,
 )
-from ifgan_jax.data.vendor.tree import read_file
+from ifgan_jax.data.vendor.tree import read_file, walk
 
 LOGGER = logging.getLogger(__name__)
 
@@ -43,21 +46,21 @@ class FoundFace(NamedTuple):
     eyes: float | None = None  # pixels between them
 
 
-def listed(paths: Sequence[str | Path], without: Path | None = None) -> list[Path]:
-    """The pictures and videos named, and all below the folders named, in order.
+def listed(paths: Sequence[str | Path], without: Collection[Path] = ()) -> list[Path]:
+    """The pictures and videos named, and all below the folders named, in order; links are followed.
 
-    without: a folder of which nothing is taken. Tells how many other files a folder has.
+    without: files that are not taken. Tells how many others a folder has.
     Raises FileNotFoundError for what is not there, ValueError for a folder without any and for a
     file that is neither by its ending.
     """
     files: list[Path] = []
-    apart = None if without is None else without.resolve()
+    apart = {file.resolve() for file in without}
     for path in map(Path, paths):
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder")
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        inside = [file for file in inside if file.is_file() and apart not in file.resolve().parents]
-        kept = [file for file in inside if file.suffix.lower() in (*PICTURES, *VIDEOS)]
+        inside = sorted(path / name for name in walk(path)) if path.is_dir() else [path]
+        inside = [file for file in inside if not apart or file.resolve() not in apart]
+        kept = [f for f in inside if f.suffix.lower() in (*PICTURES, *VIDEOS) and f.is_file()]
         if not kept:
             what = "holds no" if path.is_dir() else "is no"
             endings = ", ".join((*PICTURES, *VIDEOS))
@@ -121,12 +124,34 @@ def faces_of(
 
 
 def _frames(file: Path, every: int) -> Iterator[tuple[int, Picture]]:
-    """Number and gray picture of every so many-th frame, turned as the file says."""
+    """Number and gray picture of every so many-th frame, as it is to be shown.
+
+    Raises UnreadablePictureError where one cannot be decoded, or none; tells when the last are
+    missing, as far as the file says how many it has.
+    """
     with open_video(str(file.absolute()), str(file)) as container:
+        stream, number = container.streams.video[0], -1
         try:
-            for number, frame in enumerate(container.decode(video=0)):
+            for number, frame in enumerate(container.decode(stream)):
                 if number % every == 0:
-                    picture = frame.to_ndarray(format="gray")
+                    picture = _square(frame.to_ndarray(format="gray"), stream.sample_aspect_ratio)
                     yield number, np.rot90(picture, round(frame.rotation / 90) % 4)
+            if number < 0:
+                raise ValueError("it has no frame")
         except Exception as error:  # PyAV raises whatever it meets
             raise UnreadablePictureError(f"{file}: damaged video ({error})") from error
+        if number + 1 < stream.frames:
+            LOGGER.warning("%s: only %d of its %d frames", file, number + 1, stream.frames)
+
+
+def _square(picture: Picture, aspect: Fraction | None) -> UInt8[np.ndarray, "y x"]:
+    """Stretched until its pixels are square, where the file says that they are not.
+
+    aspect: a pixel's width by its height. Raises ValueError for a size beyond reason.
+    """
+    if aspect is None or aspect <= 0 or aspect == 1:
+        return picture
+    height, width = picture.shape
+    size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+    refuse_large(*size)
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))

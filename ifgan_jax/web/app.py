@@ -6,6 +6,7 @@ its own page only, by the headers Host (against DNS rebinding) and Origin.
 
 import asyncio
 import html
+import ipaddress
 import json
 import logging
 import string
@@ -22,7 +23,6 @@ from ifgan_jax.web.answers import MAX_BYTES, Answerer, RefusedError
 
 LOGGER = logging.getLogger(__name__)
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")  # names of this machine for itself
 UPLOADS = 4  # at once, in memory
 UPLOAD_SECONDS = 30.0  # for the whole of an upload
 HEADERS = {
@@ -95,7 +95,7 @@ class App:
     async def _reply(self, scope: Message, receive: Callable[[], Awaitable[Message]]) -> Reply:
         headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
         host, origin = headers.get("host", ""), headers.get("origin")
-        if not self._any_host and _name(host) not in LOOPBACK:
+        if not self._any_host and not is_loopback(_name(host)):
             raise RefusedError(403, "this page answers to 127.0.0.1 and localhost only")
         if origin is not None and _place(origin) != host:
             raise RefusedError(403, "this page answers to itself only, not to other pages")
@@ -151,6 +151,14 @@ def _name(host: str) -> str | None:
         return urlsplit(f"//{host}").hostname
     except ValueError:
         return None
+
+
+def is_loopback(name: str | None) -> bool:
+    """Whether this is a name or an address of the machine for itself."""
+    try:
+        return name == "localhost" or ipaddress.ip_address(name or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _json(status: int, content: Message) -> Reply:

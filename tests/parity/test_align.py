@@ -121,6 +121,7 @@ def test_scripts_align_a_folder_and_a_delivery(tmp_path: Path):
     for subject in range(3):
         deliveries.write(tmp_path / "in" / "deep" / f"{subject}.jpg", face(subject, size=108)[0])
     (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "in" / "notes.txt").touch()
     for _ in range(2):  # the second finds the detections
         status, output = runs.finish(
             "align_faces", f"--source={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"
@@ -128,7 +129,12 @@ def test_scripts_align_a_folder_and_a_delivery(tmp_path: Path):
         assert status == 0, output
         assert "left out: broken.png" in output
         assert "3 of 4 aligned" in output
+        assert "1 files that are no pictures by their names" in output
     assert sorted(p.name for p in (tmp_path / "out/deep").iterdir()) == ["0.png", "1.png", "2.png"]
+    status, output = runs.finish(
+        "align_faces", f"--source={tmp_path / 'in'}", f"--output={tmp_path / 'in' / 'deep'}"
+    )
+    assert (status, "lies in --source, where pictures are read" in output) == (1, True)
     page = (tmp_path / "out/report.html").read_text()
     assert page.count("<figure>") == 3
     assert "Error of the detector" in page

@@ -2,7 +2,7 @@
 
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -55,24 +55,27 @@ def decode(content: bytes, name: str) -> Picture:
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            _refuse_large(*image.size)
-            return _gray(ImageOps.exif_transpose(image))
+            refuse_large(*image.size)
+            tags = getattr(image, "tag_v2", {})  # of a TIFF
+            return _gray(ImageOps.exif_transpose(image), tags)
     except UnidentifiedImageError as error:  # its text names an object in memory
         raise UnreadablePictureError(f"{name}: no readable picture (unknown format)") from error
     except Exception as error:  # Pillow's plugins raise whatever they meet
         raise UnreadablePictureError(f"{name}: no readable picture ({error})") from error
 
 
-def _gray(image: Image.Image) -> Picture:
-    """Of 16 bits the upper eight, where Pillow's `convert` takes all above 255 for white."""
+def _gray(image: Image.Image, tags: Mapping[int, Any]) -> Picture:
+    """Of 12 or 16 bits the upper eight, where Pillow's `convert` takes all above 255 for white."""
     if image.mode.startswith("I;16"):
-        return (np.asarray(image) >> 8).astype(np.uint8)
+        (bits, *_), white_is_zero = tags.get(258, (16,)), tags.get(262) == 0
+        gray = (np.asarray(image) >> bits - 8).astype(np.uint8)
+        return 255 - gray if white_is_zero else gray  # of 8 bits Pillow does it
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of Pillow's mode {image.mode}: save it with 8 bits a channel")
     return np.asarray(image.convert("L"))
 
 
-def _refuse_large(width: int, height: int) -> None:
+def refuse_large(width: int, height: int) -> None:
     """ValueError for a size that would take the memory of a decompression bomb."""
     if width * height > MOST_PIXELS:
         raise ValueError(

@@ -46,7 +46,7 @@ class Tree:
         self.unread: dict[str, str] = {}
         self._password = password
         self._members: dict[str, tuple[Any, Any]] = {}  # path → open archive, member
-        plain = list(_walk(self.root))
+        plain = [path for path in walk(self.root) if (self.root / path).is_file()]
         for path in plain:
             suffix = Path(path).suffix.lower()
             if suffix in (".zip", ".rar"):
@@ -176,8 +176,8 @@ def _safe_name(archive: Path, member: Any) -> str:
     return name
 
 
-def _walk(root: Path) -> Iterator[str]:
-    """Relative paths of all files; links are followed, each folder once."""
+def walk(root: Path) -> Iterator[str]:
+    """Relative paths of all that is no folder; links are followed, each folder once."""
     seen: set[str] = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -187,6 +187,4 @@ def _walk(root: Path) -> Iterator[str]:
         seen.add(real)
         subfolders.sort()
         for name in sorted(names):
-            path = Path(folder, name)
-            if path.is_file():  # no dangling link, no pipe
-                yield path.relative_to(root).as_posix()
+            yield Path(folder, name).relative_to(root).as_posix()
