@@ -5,15 +5,24 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from ifgan_jax import export
 from ifgan_jax.evaluate import load_run_parts
 from ifgan_jax.predict import Predictor
 from ifgan_jax.workdir import read_folds
-from tests import runs
+from tests import runs, untrained
 
+EXPORT = """
+import json, pathlib, sys
+from ifgan_jax import export
+from tests import untrained
+model = export.stablehlo(untrained.predictor(json.loads(sys.argv[1])))
+pathlib.Path(sys.argv[2]).write_bytes(model)
+"""  # in a process where no types are checked: any number of images is no int
 ALONE = """
 import sys
 import numpy as np
@@ -52,6 +61,24 @@ def test_exported_answers_are_the_runs(finished: Path, tmp_path: Path):
     assert "aligned\nas 'similarity' of scripts/predict.py does." in card
     for word in ("an expression is not an emotion", "surveillance", "hiring"):
         assert word in card
+
+
+@pytest.mark.parametrize(
+    "changes", [untrained.IFGAN, untrained.BASELINE], ids=["ifgan", "baseline"]
+)
+def test_weights_inside_are_rounded_as_the_run_s(changes: dict[str, Any], tmp_path: Path):
+    """Normalised by statistics, as after training, where constants could be folded. In one batch:
+    in others XLA sums in another order.
+    """
+    changes = {**changes, "evaluation.batch_size": 11}
+    command = [sys.executable, "-c", EXPORT, json.dumps(changes), str(tmp_path / "model.stablehlo")]
+    subprocess.run(command, env=runs.environment(), check=True)
+    images = np.random.default_rng(1).integers(0, 256, (11, 36, 36, 1)).astype(np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    subprocess.run([sys.executable, "-c", ALONE], cwd=tmp_path, check=True)
+    said, found = untrained.predictor(changes)(images), np.load(tmp_path / "11.npz")
+    np.testing.assert_allclose(found["generated"], said.generated, atol=1e-6)
+    np.testing.assert_allclose(found["probabilities"], said.probabilities, atol=1e-6)
 
 
 def test_a_card_of_people_without_names_and_a_class_without_images(finished: Path):
