@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -134,7 +133,8 @@ def _frames(file: Path, every: int) -> Iterator[tuple[int, Picture]]:
         try:
             for number, frame in enumerate(container.decode(stream)):
                 if number % every == 0:
-                    picture = _square(frame.to_ndarray(format="gray"), stream.sample_aspect_ratio)
+                    aspect = float(stream.sample_aspect_ratio or 0)
+                    picture = _square(frame.to_ndarray(format="gray"), aspect)
                     yield number, np.rot90(picture, round(frame.rotation / 90) % 4)
             if number < 0:
                 raise ValueError("it has no frame")
@@ -144,12 +144,12 @@ def _frames(file: Path, every: int) -> Iterator[tuple[int, Picture]]:
             LOGGER.warning("%s: only %d of its %d frames", file, number + 1, stream.frames)
 
 
-def _square(picture: Picture, aspect: Fraction | None) -> UInt8[np.ndarray, "y x"]:
+def _square(picture: Picture, aspect: float) -> UInt8[np.ndarray, "y x"]:
     """Stretched until its pixels are square, where the file says that they are not.
 
-    aspect: a pixel's width by its height. Raises ValueError for a size beyond reason.
+    aspect: a pixel's width by its height, 0 if unknown. Raises ValueError for a size beyond reason.
     """
-    if aspect is None or aspect <= 0 or aspect == 1:
+    if aspect <= 0 or aspect == 1:
         return picture
     height, width = picture.shape
     size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
