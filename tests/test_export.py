@@ -16,13 +16,6 @@ from ifgan_jax.predict import Predictor
 from ifgan_jax.workdir import read_folds
 from tests import runs, untrained
 
-EXPORT = """
-import json, pathlib, sys
-from ifgan_jax import export
-from tests import untrained
-model = export.stablehlo(untrained.predictor(json.loads(sys.argv[1])))
-pathlib.Path(sys.argv[2]).write_bytes(model)
-"""  # in a process where no types are checked: any number of images is no int
 ALONE = """
 import sys
 import numpy as np
@@ -71,8 +64,7 @@ def test_weights_inside_are_rounded_as_the_run_s(changes: dict[str, Any], tmp_pa
     in others XLA sums in another order.
     """
     changes = {**changes, "evaluation.batch_size": 11}
-    command = [sys.executable, "-c", EXPORT, json.dumps(changes), str(tmp_path / "model.stablehlo")]
-    subprocess.run(command, env=runs.environment(), check=True)
+    untrained.write_model("stablehlo", changes, tmp_path / "model.stablehlo")
     images = np.random.default_rng(1).integers(0, 256, (11, 36, 36, 1)).astype(np.uint8)
     np.save(tmp_path / "images.npy", images)
     subprocess.run([sys.executable, "-c", ALONE], cwd=tmp_path, check=True)

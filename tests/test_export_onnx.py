@@ -1,6 +1,5 @@
 """The ONNX model in a process that has onnxruntime and numpy alone: the same answers."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +13,6 @@ from tests import runs, untrained
 
 pytest.importorskip("jax2onnx", reason="needs the extra onnx")
 
-EXPORT = """
-import json, pathlib, sys
-from ifgan_jax import export
-from tests import untrained
-model = export.onnx(untrained.predictor(json.loads(sys.argv[1])))
-pathlib.Path(sys.argv[2]).write_bytes(model)
-"""  # in a process where no types are checked: any number of images is no int
 ALONE = """
 import sys
 import jax.numpy as jnp
@@ -50,8 +42,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, 36, 36, 1)).astype(np.uin
 def test_onnxruntime_answers_as_the_package(changes: dict, noisy: bool, tmp_path: Path):
     """With the noise that the package draws, given as the input that takes its place."""
     predictor = untrained.predictor(changes)
-    command = [sys.executable, "-c", EXPORT, json.dumps(changes), str(tmp_path / "model.onnx")]
-    subprocess.run(command, env=runs.environment(), check=True)
+    untrained.write_model("onnx", changes, tmp_path / "model.onnx")
     said = predictor(IMAGES)
     assert 0.01 < said.probabilities.min() < said.probabilities.max() < 0.9  # or E hardly matters
     given = {"images": IMAGES}

@@ -1,5 +1,8 @@
 """Runs that no step has trained, without a folder or data set: quick to be asked."""
 
+import json
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -9,8 +12,16 @@ import numpy as np
 
 from ifgan_jax import build, sharding
 from ifgan_jax.predict import Predictor
-from tests import tiny_config
+from tests import runs, tiny_config
 
+EXPORT = """
+import json, pathlib, sys
+from ifgan_jax import export
+from tests import untrained
+make = {"stablehlo": export.stablehlo, "onnx": export.onnx}[sys.argv[1]]
+model = make(untrained.predictor(json.loads(sys.argv[2])))
+pathlib.Path(sys.argv[3]).write_bytes(model)
+"""
 IFGAN: dict[str, Any] = {}
 NO_ATTENTION: dict[str, Any] = {"generator.attention": False}
 BASELINE: dict[str, Any] = {"method": "baseline", "classifier.inputs": "source"}
@@ -24,6 +35,12 @@ def predictor(changes: dict[str, Any]) -> Predictor:
     compiled = build.compile_steps(config, build.build(config, steps_per_epoch=1), mesh)
     state = jax.tree_util.tree_map_with_path(_stronger, compiled.create_state(jax.random.key(0)))
     return Predictor(Path("runs/tiny"), config, compiled, state)
+
+
+def write_model(kind: str, changes: dict[str, Any], path: Path) -> None:
+    """`predictor` exported, where no types are checked: any number of images is no int."""
+    command = [sys.executable, "-c", EXPORT, kind, json.dumps(changes), str(path)]
+    subprocess.run(command, env=runs.environment(), check=True)
 
 
 def _stronger(path: Any, weights: jax.Array) -> jax.Array:
