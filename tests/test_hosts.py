@@ -26,9 +26,11 @@ from tests.conftest import QUICK_COMPILATION
 
 PROCESSES = 2
 # Largest relative differences of one float32 step on 2 × 2 devices and on 1, five times what was
-# seen; the gradients are those in Adam's first moments.
+# seen on two processors with six keys; the gradients are those in Adam's first moments. G's jump
+# where rounding moves one of its pixels across a kink of ReLU or a pool: three keys of six.
 METRICS_FLOAT32 = 2e-6
-GRADIENTS_FLOAT32 = 4e-6
+GENERATOR_NORM_FLOAT32 = 1e-3
+GRADIENTS_FLOAT32 = {"generator": 1e-2, "discriminator": 1.2e-5, "classifier": 4e-6}
 BASELINE = {"method": "baseline", "classifier.inputs": "source"}
 SPLIT = BASELINE | {"shard_parameters": True}
 
@@ -220,15 +222,18 @@ def test_processes_devices_and_split_parameters_change_nothing(start: Any, stepp
 
 def assert_equal_in_float32(ours: tuple, theirs: tuple) -> None:
     """Metrics, and gradients player by player."""
-    assert ours[1][0] == pytest.approx(theirs[1][0], rel=METRICS_FLOAT32, abs=1e-6)
-    for name in ("generator", "discriminator", "classifier"):
+    metrics = [dict(side[1][0]) for side in (ours, theirs)]
+    norms = [each.pop("generator/gradient") for each in metrics]
+    assert norms[0] == pytest.approx(norms[1], rel=GENERATOR_NORM_FLOAT32)
+    assert metrics[0] == pytest.approx(metrics[1], rel=METRICS_FLOAT32, abs=1e-6)
+    for name, tolerance in GRADIENTS_FLOAT32.items():
         a, b = (
             np.concatenate(
                 [x.ravel() for _, x in tiny.leaves(getattr(side[0], name).opt_state[1].mu)]
             )
             for side in (ours, theirs)
         )
-        assert tiny.relative_error(a, b) < GRADIENTS_FLOAT32, name
+        assert tiny.relative_error(a, b) < tolerance, name
 
 
 @pytest.fixture(scope="module")
