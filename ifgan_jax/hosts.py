@@ -95,7 +95,7 @@ def _initialize(
         process_id,
         heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
     )
-    # JAX catches SIGTERM for a service of its own; ours is train.Interruption, and else it ends us
+    # JAX catches SIGTERM for a service of its own; ours is loop.Interruption, and else it ends us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     LOGGER.info(
         "process %d of %d, %d of %d devices; if another one dies, JAX ends this one: then the same "

@@ -29,11 +29,11 @@ def main() -> None:
     from ifgan_jax.workdir import told
 
     output = Path(OUTPUT.value)
-    tree = Tree(SOURCE.value)
-    if output.resolve().is_relative_to(tree.root.resolve()):
+    if output.resolve().is_relative_to(Path(SOURCE.value).resolve()):
         raise ValueError(
             f"--output={output} lies in --source, where pictures are read: name another"
         )
+    tree = Tree(SOURCE.value)
     endings = "|".join(map(re.escape, PICTURES))
     files = [f for f in tree.named(f".*({endings})") if not PurePath(f).name.startswith("._")]
     if not files:

@@ -144,14 +144,15 @@ def rows(predictor: Any, found: Iterator[Any], output: Path) -> Iterator[dict[st
 
 def draw(predictor: Any, said: Any, chosen: list[str], folder: Path, first: int) -> None:
     """<number of the face, from 1>.png: the face, what G made of it, and where it looked."""
-    from ifgan_jax import evaluate, visualize
+    from ifgan_jax import visualize
+    from ifgan_jax.attention_maps import attention_maps, draw_attention
 
     folder.mkdir(exist_ok=True)
     networks, generator = predictor.compiled.networks, predictor.state.generator
     for i, name in enumerate(chosen):
         source, generated = said.source[i : i + 1], said.generated[i : i + 1]
-        maps = evaluate.attention_maps(networks, generator, source)
-        figure = evaluate.draw_attention(source, generated, maps, [name])
+        maps = attention_maps(networks, generator, source)
+        figure = draw_attention(source, generated, maps, [name])
         (folder / f"{first + i + 1:06d}.png").write_bytes(visualize.png_bytes(figure))
 
 

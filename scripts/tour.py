@@ -18,8 +18,9 @@ import numpy as np
 import optax
 
 from ifgan_jax import build, metrics, visualize
+from ifgan_jax.attention_maps import attention_maps, draw_attention
 from ifgan_jax.augment import prepare
-from ifgan_jax.evaluate import attention_maps, draw_attention, load_run_parts
+from ifgan_jax.evaluate import load_run_parts
 from ifgan_jax.predict import Predictor
 from ifgan_jax.state import GanState
 from ifgan_jax.step import Gradients, gan_gradients

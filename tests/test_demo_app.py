@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ifgan_jax import evaluate
+from ifgan_jax.attention_maps import QUERY_POINTS, attention_maps
 from ifgan_jax.data import align
 from ifgan_jax.data.detector import Detection
 from ifgan_jax.data.vendor import pictures
@@ -112,10 +112,8 @@ def test_a_picture_is_answered_as_python_answers(served: App, answerer: Answerer
     weights = np.exp(query @ key.T)
     weights /= weights.sum(-1, keepdims=True)
     predictor = answerer.predictor
-    maps = evaluate.attention_maps(
-        predictor.compiled.networks, predictor.state.generator, expected.source
-    )
-    points = [int(r * side) * side + int(c * side) for r, c in evaluate.QUERY_POINTS.values()]
+    maps = attention_maps(predictor.compiled.networks, predictor.state.generator, expected.source)
+    points = [int(r * side) * side + int(c * side) for r, c in QUERY_POINTS.values()]
     np.testing.assert_allclose(maps[0].reshape(3, -1), weights[points], rtol=1e-4)
 
 

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 from ifgan_jax import build, sharding
+from ifgan_jax.attention_maps import QUERY_POINTS, attention_maps
 from ifgan_jax.augment import prepare
 from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.parts import Parts
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.synthetic import face
 from ifgan_jax.evaluate import (
-    QUERY_POINTS,
-    attention_maps,
     evaluate_run,
     generation_metrics,
     load_run_parts,

@@ -74,6 +74,7 @@ LAYERS = [
     ["step", "data.parts", "data.check"],
     ["build"],
     ["predict"],
+    ["attention_maps", "loop"],
     ["evaluate", "export", "leak", "web.answers"],
     ["train", "web.app"],
 ]
@@ -161,7 +162,7 @@ def test_models_and_step_see_no_config_mesh_or_file(path: Path):
     assert not names & {"Mesh", "NamedSharding", "PartitionSpec", "open", "config"}
 
 
-CONFIG_READERS = ("build", "train", "evaluate", "leak")
+CONFIG_READERS = ("build", "train", "loop", "evaluate", "leak")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

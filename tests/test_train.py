@@ -12,7 +12,8 @@ import pytest
 from configs import default
 from ifgan_jax import build, sharding
 from ifgan_jax.checkpoint import Checkpoints, save_tree
-from ifgan_jax.train import Interruption, train
+from ifgan_jax.loop import Interruption
+from ifgan_jax.train import train
 from scripts.demo import ROWS, run_demo
 from tests import tiny, tiny_config
 

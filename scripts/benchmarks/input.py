@@ -40,20 +40,20 @@ def main() -> None:
 
 
 def loop(config: ConfigDict, real: bool, steps: int) -> Timed:
-    """`steps` steps as `train.Run` takes them, one after the other without waiting in between."""
+    """`steps` steps as `loop.Run` takes them, one after the other without waiting in between."""
     from tqdm import tqdm
 
-    from ifgan_jax import train
     from ifgan_jax.evaluate import load_run_parts
+    from ifgan_jax.loop import batches, log_step
     from ifgan_jax.metric_log import MetricLog
 
     faces = load_run_parts(config).train
     compiled = ours.compiled_steps(config)
     state, one, targets, key = ours.arguments(config, compiled, config.data.image_size)
     endless = itertools.chain.from_iterable(
-        train.batches(config, compiled.mesh, faces, epoch, 0) for epoch in itertools.count()
+        batches(config, compiled.mesh, faces, epoch, 0) for epoch in itertools.count()
     )
-    batches = endless if real else itertools.repeat(one)
+    coming = endless if real else itertools.repeat(one)
     folder = tempfile.TemporaryDirectory(prefix="ifgan_jax_input_")
     log = MetricLog(Path(folder.name), 0)
     bar, spent = tqdm(disable=True), []  # seconds of this thread on each of PARTS, by step
@@ -63,12 +63,12 @@ def loop(config: ConfigDict, real: bool, steps: int) -> Timed:
         pending, clock = None, time.thread_time
         for _ in range(steps):
             marks = [clock()]
-            batch = next(batches)
+            batch = next(coming)
             marks.append(clock())
             state, metrics = compiled.train_step(state, batch, targets, key)
             marks.append(clock())
             if pending is not None:
-                train.log_step(log, bar, len(spent), 0, pending, {})
+                log_step(log, bar, len(spent), 0, pending, {})
             pending = metrics
             marks.append(clock())
             spent.append(np.diff(marks))

@@ -19,8 +19,11 @@ import numpy as np
 from absl import flags
 
 from configs import demo
-from ifgan_jax import train as loop
+from ifgan_jax import loop
+from ifgan_jax.data.pipeline import num_batches
+from ifgan_jax.evaluate import load_run_parts
 from ifgan_jax.tables import Table
+from ifgan_jax.train import train
 from scripts.benchmarks.system import status_bytes
 from scripts.campaigns import report
 
@@ -65,8 +68,8 @@ def main() -> None:
         config.data.name = DATA.value
     workdir, watch, started = Path(WORKDIR.value), Watch(), time.monotonic()
     shutil.rmtree(workdir, ignore_errors=True)
-    steps_per_epoch = loop.num_batches(
-        len(loop.load_run_parts(config).train), config.batch_size, keep_tail=False
+    steps_per_epoch = num_batches(
+        len(load_run_parts(config).train), config.batch_size, keep_tail=False
     )
     config.epochs = -(-STEPS.value // steps_per_epoch)
     log_step = loop.log_step
@@ -77,7 +80,7 @@ def main() -> None:
         return row
 
     with mock.patch.object(loop, "log_step", log_and_look):
-        if loop.train(config.lock(), workdir) is None:
+        if train(config.lock(), workdir) is None:
             raise ValueError("stopped by SIGTERM: a part of a run is no result")
     content = measured(watch, steps_per_epoch, time.monotonic() - started)
     report.finish("long_run", content, tables)
