@@ -95,6 +95,9 @@ def _initialize(
         process_id,
         heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
     )
+    # Where devices talk by gloo, at their first meeting they wait 30 s for each other. Later one
+    # process may come a compilation after the others; here all are about as far.
+    bool(any_process(False))
     # JAX catches SIGTERM for a service of its own; ours is loop.Interruption, and else it ends us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     LOGGER.info(

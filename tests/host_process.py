@@ -7,6 +7,7 @@ python -m tests.host_process train --config=… --workdir=… --coordinator_addr
 
 import pickle
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -97,6 +98,7 @@ def take_steps() -> Any:
 def agree() -> Any:
     """What the functions of `hosts` say in this process, the number of which is `me`."""
     me, folder = jax.process_index(), Path(OUTPUT.value).parent
+    time.sleep(33 * me)  # gloo, if they had not met before, would wait for 30 s
     said: dict[str, Any] = {
         "first": hosts.is_first(),
         "any": [bool(hosts.any_process(flag)) for flag in (me == 1, me == 0, False)],
