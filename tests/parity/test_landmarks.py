@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ifgan_jax.data import align
+from ifgan_jax.data import detector
 from ifgan_jax.data.detector import Detector
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.synthetic.parallel import Request, record
@@ -36,8 +36,8 @@ def find() -> dict[str, list[list[float]]]:
         )
         request = Request(3, i, expression, level, take=0, size=256, difficulty=difficulty)
         pictures[f"{difficulty}, {expression.name.lower()}"] = record(request)["image"]
-    with contextlib.closing(Detector(cache=None)) as detector:
-        found = {name: detector.detect([picture])[0] for name, picture in pictures.items()}
+    with contextlib.closing(Detector(cache=None)) as finder:
+        found = {name: finder.detect([picture])[0] for name, picture in pictures.items()}
     return {
         name: np.round(x.points[x.scores.argmax()].astype(float), 2).tolist()
         for name, x in found.items()
@@ -68,12 +68,12 @@ def test_when_the_detectors_process_dies_it_is_told_and_the_next_call_has_anothe
     monkeypatch: pytest.MonkeyPatch,
 ):
     picture = np.asarray(Image.open(ASTRONAUT))
-    with contextlib.closing(Detector(cache=None)) as detector:
+    with contextlib.closing(Detector(cache=None)) as finder:
         with monkeypatch.context() as patched:
-            patched.setattr(align, "_mtcnn", die)
+            patched.setattr(detector, "_mtcnn", die)
             with pytest.raises(OSError, match=r"finds faces died at 1 pictures of \d+ × "):
-                detector.detect([picture])
-        assert len(detector.detect([picture])[0].scores) == 1
+                finder.detect([picture])
+        assert len(finder.detect([picture])[0].scores) == 1
 
 
 if __name__ == "__main__":
