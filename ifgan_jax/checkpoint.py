@@ -19,17 +19,30 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orbax.checkpoint as ocp
 
 from ifgan_jax import hosts
-from ifgan_jax.files import MALFORMED
+from ifgan_jax.files import MALFORMED, of_file
 
 LOGGER = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
+# What a run's checkpoints tell of it beside the state.
+METADATA = {
+    "step": int,
+    "best_step": int,  # 0 before the first validation
+    "best_accuracy": float,
+    "class_names": list,
+    "config_hash": str,
+    "data_hash": str,
+    "folds_hash": str,
+    "versions": dict,
+}
+ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 STEP = re.compile(r"\d{8,}")  # names of whole checkpoints; other files are left alone
 Tree = TypeVar("Tree")
 
@@ -96,7 +109,8 @@ class Checkpoints:
 
         template: a state, or `jax.ShapeDtypeStruct`s with shardings. Raises
         DamagedCheckpointError, in all processes, when a file is missing or differs from the
-        manifest, and ValueError when what was saved is no such state.
+        manifest, ValueError when what was saved is no such state, and OSError naming the file when
+        the disk cannot be read, which is no damage: what lies there may be whole.
         """
         path = self._path(hosts.of_first(step))  # others may read an old list from a network disk
         damage = None
@@ -131,7 +145,8 @@ class Checkpoints:
             except DamagedCheckpointError as error:
                 LOGGER.warning("%s; trying the one before", error)
         raise DamagedCheckpointError(
-            f"{self.directory} has no whole checkpoint: delete the folder of the run to start anew"
+            f"{self.directory} has no whole checkpoint: bring back a copy of one, or delete the "
+            "folder of the run to start anew"
         )
 
     def _path(self, step: int) -> Path:
@@ -185,24 +200,55 @@ def write_manifest(path: Path) -> None:
 
 
 def verify(path: Path) -> None:
-    """Raise DamagedCheckpointError unless `path` holds exactly what its manifest lists."""
+    """Raise DamagedCheckpointError unless `path` holds exactly what its manifest lists.
+
+    Raises OSError naming the file when the disk cannot be read.
+    """
     try:
-        files = {
-            name: (int(size), str(digest))
-            for name, (size, digest) in json.loads((path / MANIFEST).read_text()).items()
-        }
-    except (OSError, *MALFORMED) as error:
+        with _readable(path / MANIFEST):
+            files = {
+                name: (int(size), str(digest))
+                for name, (size, digest) in json.loads((path / MANIFEST).read_text()).items()
+            }
+    except (*ABSENT, *MALFORMED) as error:
         raise DamagedCheckpointError(f"checkpoint {path}: no readable {MANIFEST}") from error
     present = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
     if odd := present.symmetric_difference([MANIFEST, *files]):
         raise DamagedCheckpointError(f"checkpoint {path}: missing or extra file {min(odd)}")
-    for name, expected in files.items():
+    for name, (size, digest) in files.items():
         try:
-            content = (path / name).read_bytes()
-        except OSError as error:
+            with _readable(path / name), (path / name).open("rb") as file:
+                whole = (
+                    os.fstat(file.fileno()).st_size == size  # first: a grown file is not read
+                    and hashlib.file_digest(file, "sha256").hexdigest() == digest
+                )
+        except ABSENT as error:
             raise DamagedCheckpointError(f"checkpoint {path}: {name}: {error}") from error
-        if (len(content), hashlib.sha256(content).hexdigest()) != expected:
+        if not whole:
             raise DamagedCheckpointError(f"checkpoint {path}: {name} is damaged")
+
+
+@contextlib.contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """An OSError of the disk, not of what lies there, names the file and the remedy."""
+    try:
+        yield
+    except ABSENT:
+        raise
+    except OSError as error:
+        raise OSError(
+            f"{file} cannot be read ({error}); it may be whole. See to the disk, then start the "
+            "same command again; without that checkpoint's folder it goes on from the one before"
+        ) from error
+
+
+def check_metadata(folder: Path, metadata: Any) -> None:
+    """ValueError naming the folder unless `metadata` is what a run's checkpoints hold."""
+    with of_file(folder, "bring back a copy of its checkpoint, or use a new workdir"):
+        for name, kind in METADATA.items():
+            if not isinstance(metadata[name], kind):
+                raise TypeError(f"{name} is {metadata[name]!r}")
+        str(metadata["versions"]["commit"])
 
 
 def save_tree(path: Path, tree: Any) -> None:

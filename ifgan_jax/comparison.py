@@ -19,11 +19,13 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from ifgan_jax import page, visualize
+from ifgan_jax.files import of_file, read_png
 from ifgan_jax.page import NOT_RUN, cell
 from ifgan_jax.report import (
     CAPTIONS,
     FACTS,
     HEADLINES,
+    REMEDY,
     images_by_class,
     read_json,
     recall,
@@ -108,19 +110,19 @@ def write_comparison(workdirs: Sequence[Path], output: Path) -> None:
       ValueError: fewer than two folders, one of them twice, or a file that is damaged.
     """
     runs = _read(workdirs)
+    for run in runs:  # alone first: an error is then of its file
+        with of_file(run.folder / "metrics.json", REMEDY):
+            _tables([run])
     curves = figure(runs)
     png = None if curves is None else visualize.png_bytes(curves)
     body = BODY.substitute(
-        notice=_notice(runs),
-        results=_table("Results", "measure", runs, HEADLINES, _number),
+        _tables(runs),
         config=_config_table(runs),
-        recall=_recall_table(runs),
         curves=page.figure(HEADING, png, CAPTION),
         how_transfer=CAPTIONS["transfer_grid"],
         transfer=_pictures(runs, "transfer_grid"),
         how_confusion=CAPTIONS["confusion"],
         confusion=_pictures(runs, "confusion"),
-        facts=_table("What was run", "what", runs, FACTS, _fact),
     )
     lead = ", ".join(html.escape(run.name) for run in runs)
     with told(output, "it compares anew"):
@@ -148,6 +150,16 @@ def _read(workdirs: Sequence[Path]) -> list[Run]:
         )
         for given, folder in zip(workdirs, whole, strict=True)
     ]
+
+
+def _tables(runs: Sequence[Run]) -> dict[str, str]:
+    """All that metrics.json is shown by."""
+    return {
+        "notice": _notice(runs),
+        "results": _table("Results", "measure", runs, HEADLINES, _number),
+        "recall": _recall_table(runs),
+        "facts": _table("What was run", "what", runs, FACTS, _fact),
+    }
 
 
 def _notice(runs: Sequence[Run]) -> str:
@@ -255,10 +267,7 @@ def _recall_table(runs: Sequence[Run]) -> str:
 
 def _pictures(runs: Sequence[Run], name: str) -> str:
     files = {run.name: run.folder / "pictures" / f"{name}.png" for run in runs}
-    return "\n".join(
-        page.figure(name, file.read_bytes() if file.exists() else None, "")
-        for name, file in files.items()
-    )
+    return "\n".join(page.figure(name, read_png(file, REMEDY), "") for name, file in files.items())
 
 
 def figure(runs: Sequence[Run]) -> Figure | None:

@@ -4,6 +4,7 @@ Every figure is a sum over images divided once, so batch size changes nothing bu
 """
 
 import csv
+import io
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from ifgan_jax.predict import (
     restore,
 )
 from ifgan_jax.state import Networks, Player
-from ifgan_jax.workdir import config_hash, read_metrics, told, write_json
+from ifgan_jax.workdir import config_hash, read_metrics, told, write_bytes, write_json, write_text
 
 GRID_SUBJECTS = 2  # unseen subjects for each expression, a row of the transfer grid
 
@@ -201,13 +202,14 @@ def _write_predictions(
     workdir: Path, faces: Faces, prediction: HostPrediction, class_names: list[str]
 ) -> None:
     """predictions.csv: a row an image, probabilities by class name."""
-    with (workdir / "predictions.csv").open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["subject", "sequence", "frame", "label", "predicted", *class_names])
-        for i, probabilities in enumerate(prediction.probabilities):
-            label, predicted = class_names[faces.labels[i]], class_names[probabilities.argmax()]
-            named = [faces.subjects[i], faces.sequences[i], faces.frames[i], label, predicted]
-            writer.writerow([*named, *(f"{p:.6f}" for p in probabilities)])
+    stream = io.StringIO()
+    writer = csv.writer(stream)
+    writer.writerow(["subject", "sequence", "frame", "label", "predicted", *class_names])
+    for i, probabilities in enumerate(prediction.probabilities):
+        label, predicted = class_names[faces.labels[i]], class_names[probabilities.argmax()]
+        named = [faces.subjects[i], faces.sequences[i], faces.frames[i], label, predicted]
+        writer.writerow([*named, *(f"{p:.6f}" for p in probabilities)])
+    write_text(workdir / "predictions.csv", stream.getvalue())
 
 
 def _draw(
@@ -250,7 +252,7 @@ def _draw(
                 source[firsts], generated[firsts], maps, [row_names[i] for i in firsts]
             )
     for name, figure in figures.items():
-        (pictures / f"{name}.png").write_bytes(visualize.png_bytes(figure))
+        write_bytes(pictures / f"{name}.png", visualize.png_bytes(figure))
 
 
 def _examples(faces: Faces, num_classes: int) -> np.ndarray:

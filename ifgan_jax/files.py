@@ -1,4 +1,4 @@
-"""Files that somebody else may have written or damaged: JSON and .npz, read with clear errors.
+"""Files that somebody else may have written or damaged, read with clear errors: JSON, .npz, PNG.
 
 Nothing that a file holds is run (no pickle), and no array takes more memory than its file has.
 """
@@ -42,6 +42,26 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise TypeError(f"a {type(content).__name__} in place of an object")
         return content
+
+
+def read_png(path: Path, remedy: str) -> bytes | None:
+    """The bytes of a picture, None where there is none.
+
+    Raises OSError, or ValueError naming what is no PNG, or a link.
+    """
+    check_no_link(path)
+    if not path.exists():
+        return None
+    content = path.read_bytes()
+    if not content.startswith(b"\x89PNG"):
+        raise ValueError(f"{path} is no PNG: {remedy}")
+    return content
+
+
+def check_no_link(path: Path) -> None:
+    """ValueError for a link: a page that is given away would show what it was not meant to."""
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link: put the file itself there")
 
 
 def read_arrays(path: Path, dtypes: Mapping[str, str], remedy: str) -> dict[str, np.ndarray]:

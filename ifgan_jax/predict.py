@@ -15,7 +15,7 @@ from jaxtyping import Float, Int32
 from ml_collections import ConfigDict
 
 from ifgan_jax import build, sharding
-from ifgan_jax.checkpoint import Checkpoints, DamagedCheckpointError
+from ifgan_jax.checkpoint import Checkpoints, DamagedCheckpointError, check_metadata
 from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.pipeline import eval_batches
 from ifgan_jax.data.protocol import class_names
@@ -80,7 +80,8 @@ def restore(workdir: Path, config: ConfigDict, compiled: build.Compiled) -> Rest
         raise FileNotFoundError(f"{workdir} has no checkpoint: train it first")
     template = build.abstract_state(compiled, config)
     last, progress = checkpoints.restore_latest(template)
-    if progress.get("config_hash") != config_hash(config):
+    check_metadata(checkpoints.directory, progress)
+    if progress["config_hash"] != config_hash(config):
         raise ValueError(
             f"{workdir / 'config.json'} is not what this run was trained with: mend it, or give "
             "the run's own command again, which names the keys that differ"

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ifgan_jax import leak_report, page, visualize
-from ifgan_jax.files import of_file, read_object
+from ifgan_jax.files import check_no_link, of_file, read_object, read_png
 from ifgan_jax.page import NOT_RUN, cell
 from ifgan_jax.tables import html_table
-from ifgan_jax.workdir import read_metrics
+from ifgan_jax.workdir import read_metrics, write_text
 
 REMEDY = "run the evaluation again"
 
@@ -150,14 +150,13 @@ def write_report(workdir: Path) -> Path:
         shown["audit"] = _audit_list(folds)
     with _of_run(workdir / "config.json") as config:
         shown["config"] = _json_block(config)
-    body = BODY.substitute(
-        shown,
-        pictures="\n".join(_figures(workdir / "pictures")),
-        last_epoch=_last_epoch_table(read_metrics(workdir)),
-    )
+    rows = read_metrics(workdir)
+    with of_file(workdir / "metrics.jsonl", REMEDY):
+        shown["last_epoch"] = _last_epoch_table(rows)
+    body = BODY.substitute(shown, pictures="\n".join(_figures(workdir / "pictures")))
     path = workdir / "report.html"
     name = f"Run {workdir.resolve().name}"
-    path.write_text(page.document(name, lead, body), encoding="utf-8")
+    write_text(path, page.document(name, lead, body))
     return path
 
 
@@ -225,8 +224,7 @@ def _figures(folder: Path) -> Iterable[str]:
     others = sorted(path.stem for path in folder.glob("*.png") if path.stem not in known)
     for name in [*known, *others]:
         heading, caption = known.get(name, (name, ""))
-        path = folder / f"{name}.png"
-        yield page.figure(heading, path.read_bytes() if path.exists() else None, caption)
+        yield page.figure(heading, read_png(folder / f"{name}.png", REMEDY), caption)
 
 
 def _leak(found: Mapping[str, Any]) -> str:
@@ -274,7 +272,8 @@ def _json_block(content: Mapping[str, Any]) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What the file holds, {} where there is none; raises ValueError naming a damaged one."""
+    """What the file holds, {} where there is none; ValueError naming a damaged one, or a link."""
+    check_no_link(path)
     return read_object(path, REMEDY) if path.exists() else {}
 
 

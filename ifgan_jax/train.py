@@ -10,7 +10,7 @@ import jax
 from ml_collections import ConfigDict
 
 from ifgan_jax import build, hosts, sharding
-from ifgan_jax.checkpoint import Checkpoints, restore_tree
+from ifgan_jax.checkpoint import Checkpoints, check_metadata, restore_tree
 from ifgan_jax.data.audit import SHOWN
 from ifgan_jax.data.faces import Load, load_prepared
 from ifgan_jax.data.parts import Parts
@@ -130,6 +130,7 @@ def _start(
         LOGGER.warning("%s was cut short (it has no manifest); passed over", folder)
     if hosts.of_first(len(checkpoints.steps())):
         state, progress = checkpoints.restore_latest(template)
+        check_metadata(checkpoints.directory, progress)
         check_data(config, parts, progress)
         LOGGER.info("resuming at step %d", progress["step"])
         return state, progress

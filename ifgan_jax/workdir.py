@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import logging
+import math
 import operator
 import os
 import platform
@@ -81,16 +82,24 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
 def lock(workdir: Path) -> Iterator[None]:
     """Hold `workdir` for this process; a process that died holds nothing.
 
-    Raises BlockingIOError when another process trains or tests there.
+    Raises BlockingIOError when another process trains or tests there, OSError where there are no
+    locks.
     """
     folder = os.open(workdir, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f"workdir {workdir} is in use by another process: wait for it, or choose another "
+                "folder"
+            ) from error
+        except OSError as error:
+            raise OSError(
+                f"workdir {workdir} cannot be locked ({error}), which keeps two runs apart: choose "
+                "a folder on another file system"
+            ) from error
         yield
-    except BlockingIOError as error:
-        raise BlockingIOError(
-            f"workdir {workdir} is in use by another process: wait for it, or choose another folder"
-        ) from error
     finally:
         os.close(folder)
 
@@ -102,8 +111,8 @@ def claim(workdir: Path, config: ConfigDict) -> None:
     """
     started = {"epochs": config.epochs, "versions": versions()}
     history = workdir / "history.jsonl"
-    before = history.read_text() if history.exists() else ""
-    write_text(history, before + json.dumps(started) + "\n")
+    before = history.read_bytes() if history.exists() else b""
+    write_bytes(history, before + json.dumps(started).encode() + b"\n")
     write_json(workdir / "versions.json", started["versions"])
     write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
 
@@ -258,5 +267,6 @@ def _row(line: bytes) -> dict[str, int | float]:
     for key in ("step", "epoch"):
         operator.index(row[key])
     for value in row.values():
-        value + 0.0  # a number, and one that a float holds; or a TypeError, an OverflowError
+        if not math.isfinite(value):  # TypeError, OverflowError: nothing that a float holds
+            raise ValueError(f"{value} is not finite")
     return row

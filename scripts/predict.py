@@ -146,6 +146,7 @@ def draw(predictor: Any, said: Any, chosen: list[str], folder: Path, first: int)
     """<number of the face, from 1>.png: the face, what G made of it, and where it looked."""
     from ifgan_jax import visualize
     from ifgan_jax.attention_maps import attention_maps, draw_attention
+    from ifgan_jax.workdir import write_bytes
 
     folder.mkdir(exist_ok=True)
     networks, generator = predictor.compiled.networks, predictor.state.generator
@@ -153,7 +154,7 @@ def draw(predictor: Any, said: Any, chosen: list[str], folder: Path, first: int)
         source, generated = said.source[i : i + 1], said.generated[i : i + 1]
         maps = attention_maps(networks, generator, source)
         figure = draw_attention(source, generated, maps, [name])
-        (folder / f"{first + i + 1:06d}.png").write_bytes(visualize.png_bytes(figure))
+        write_bytes(folder / f"{first + i + 1:06d}.png", visualize.png_bytes(figure))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
 """Checkpoints: what is kept, verified, and survives a failure (whole runs: test_resume)."""
 
 import contextlib
+import errno
+import io
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +15,10 @@ import orbax.checkpoint as ocp
 import pytest
 
 from ifgan_jax.checkpoint import (
+    METADATA,
     Checkpoints,
     DamagedCheckpointError,
+    check_metadata,
     restore_tree,
     save_tree,
     verify,
@@ -116,6 +122,40 @@ def test_any_damage_is_found_and_passed_over(tmp_path: Path, caplog):
     _, metadata = checkpoints.restore_latest(STATE)
     assert metadata["step"] == 1
     assert "trying the one before" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "state/_METADATA"])
+def test_a_disk_that_cannot_be_read_is_no_damage(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Whole checkpoints are neither passed over, nor called damaged, for the disk's error."""
+    checkpoints = saved(tmp_path, 1, 2, best=1)
+    opened = io.open
+
+    def failing(file: Any, *arguments: Any, **named: Any) -> Any:
+        if str(file).endswith(f"00000002/{name}"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+        return opened(file, *arguments, **named)
+
+    monkeypatch.setattr(io, "open", failing)
+    with pytest.raises(OSError, match=f"00000002/{name} cannot be read .* See to the disk"):
+        checkpoints.restore_latest(STATE)
+
+
+def test_a_grown_file_is_not_read(tmp_path: Path):
+    saved(tmp_path, 1, best=1)
+    os.truncate(tmp_path / "00000001" / "state" / "_METADATA", 2**40)
+    with pytest.raises(DamagedCheckpointError, match="_METADATA is damaged"):
+        verify(tmp_path / "00000001")
+
+
+def test_metadata_that_no_run_wrote_are_told(tmp_path: Path):
+    whole = {name: kind() for name, kind in METADATA.items()} | {"versions": {"commit": "a"}}
+    check_metadata(tmp_path, whole)
+    lacking = {name: value for name, value in whole.items() if name != "best_step"}
+    for wrong in (lacking, whole | {"step": "7"}, whole | {"versions": {}}, [], None):
+        with pytest.raises(ValueError, match=f"{tmp_path} is damaged .* bring back a copy"):
+            check_metadata(tmp_path, wrong)
 
 
 def test_a_save_without_its_manifest_does_not_exist(tmp_path: Path):

@@ -116,6 +116,17 @@ def test_bad_input_is_named(three: list[Path], tmp_path: Path):
     (three[1] / "metrics.json").write_text("{")
     with pytest.raises(ValueError, match=r"b_c/metrics\.json is damaged"):
         write_comparison(three, tmp_path / "x.html")
+    whole = json.loads((three[0] / "metrics.json").read_text())
+    for key, value in {
+        "data_hash": 5,
+        "fold": [1],
+        "confusion": [1],
+        "class_names": 5,
+        "per_class_recall": 5,
+    }.items():
+        (three[1] / "metrics.json").write_text(json.dumps(whole | {key: value}))
+        with pytest.raises(ValueError, match=r"b_c/metrics\.json is damaged"):
+            write_comparison(three, tmp_path / "x.html")
     assert not (tmp_path / "x.html").exists()
 
 

@@ -8,7 +8,7 @@ import socket
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import pytest
 import uvicorn
@@ -73,3 +73,32 @@ def test_who_asks_for_nothing_is_let_go(sent: bytes, monkeypatch: pytest.MonkeyP
     assert page.startswith(b"HTTP/1.1 200")
     assert page.endswith(b"</html>\n")
     assert nothing == b""
+
+
+def test_who_does_not_read_the_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch):
+    """Nor does uvicorn's `close` end it: that waits for all to be read."""
+    monkeypatch.setattr(connection, "END_WITHIN", 1.0)
+
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"%d" % 2**26), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": bytes(2**26)})
+
+    async def left() -> tuple[int, int]:
+        config = uvicorn.Config(
+            large, http=connection.PromptConnection, ws="none", lifespan="off", log_level="critical"
+        )
+        server, listener = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        with socket.create_connection(listener.getsockname()) as unread:
+            unread.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            counts = []
+            for seconds in (0.5, 2.0):
+                await asyncio.sleep(seconds)
+                counts.append(len(server.server_state.connections))
+        server.should_exit = True
+        await asyncio.wait_for(serving, 20)
+        return counts[0], counts[1]
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(asyncio.run, left()).result() == (1, 0)

@@ -1,8 +1,10 @@
 """The report is well-formed, self-contained, escaped, and says "not run" for what is missing."""
 
 import base64
+import errno
 import html.parser
 import json
+import os
 import re
 from pathlib import Path
 
@@ -226,6 +228,46 @@ def test_the_audit_is_listed(run):
 def test_same_files_same_page(run):
     first = report.write_report(run).read_bytes()
     assert report.write_report(run).read_bytes() == first
+
+
+def test_what_is_no_picture_of_the_run_is_not_shown(run):
+    """A run's folder that somebody gave away may have links to what its reader does not mean."""
+    (run / "secret.json").write_text('{"password": "a"}')
+    picture, config = run / "pictures" / "curves.png", run / "config.json"
+    picture.write_bytes(b"-----BEGIN PRIVATE KEY-----")
+    with pytest.raises(ValueError, match=r"curves\.png is no PNG"):
+        report.write_report(run)
+    picture.unlink()
+    config.unlink()
+    for link in (picture, config):
+        link.symlink_to(run / "secret.json")
+        with pytest.raises(ValueError, match=f"{link.name} is a link"):
+            report.write_report(run)
+        link.unlink()
+
+
+def test_the_page_before_stays_on_a_full_disk(run, monkeypatch):
+    before = report.write_report(run).read_bytes()
+    (run / "config.json").unlink()
+
+    def full(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[:9])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        report.write_report(run)
+    assert (run / "report.html").read_bytes() == before
+    assert not list(run.glob("*.partial"))
+
+
+@pytest.mark.parametrize("values", [(1e308, 1e308), ("Infinity", "-Infinity")])
+def test_numbers_that_have_no_mean_are_told(run, values):
+    rows = (f'{{"step": {i}, "epoch": 0, "train/a": {v}}}\n' for i, v in enumerate(values, 1))
+    (run / "metrics.jsonl").write_text("".join(rows))
+    with pytest.raises(ValueError, match=r"metrics\.jsonl.* is damaged"):
+        report.write_report(run)
 
 
 def test_bad_input_is_named(run):

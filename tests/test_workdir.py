@@ -161,6 +161,25 @@ def test_one_process_at_a_time(tmp_path: Path):
         assert not list(tmp_path.iterdir())
 
 
+def test_what_is_no_lock_of_another_is_not_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A process that cannot be started, within; a file system without locks, before."""
+    with pytest.raises(BlockingIOError, match=r"^Resource"), lock(tmp_path):
+        raise BlockingIOError("Resource temporarily unavailable")
+    monkeypatch.setattr("fcntl.flock", lambda *_: os.open(tmp_path / "absent", os.O_RDONLY))
+    message = f"{tmp_path} cannot be locked .* another file system"
+    with pytest.raises(OSError, match=message), lock(tmp_path):
+        pass
+
+
+def test_a_history_that_is_no_text_stays(tmp_path: Path):
+    (tmp_path / "history.jsonl").write_bytes(b"\xff\n")
+    claim(tmp_path, default.get_config())
+    before, started = (tmp_path / "history.jsonl").read_bytes().splitlines()
+    assert (before, json.loads(started)["epochs"]) == (b"\xff", default.get_config().epochs)
+
+
 def test_without_git(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "")
     assert commit() == "unknown"

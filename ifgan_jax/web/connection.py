@@ -1,21 +1,24 @@
-"""A connection to the page, which may not stay without a request (uvicorn waits for ever)."""
+"""A connection to the page, which may not stay for ever, as it might for all that uvicorn does."""
 
 import asyncio
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 ASK_WITHIN = 10.0  # seconds from the connection to the end of its request's headers
+END_WITHIN = 300.0  # to the end of all: the first answer may wait for a compilation
 
 
 class PromptConnection(H11Protocol):
-    """Closed unless it asks in time; `App` closes it after its answer, and bounds the upload.
+    """Closed unless it asks in time, cut off unless it has read its answer in time.
 
-    Else as many silent connections as are allowed at once would keep everybody out.
+    Else as many silent connections as are allowed at once would keep everybody out. `App` closes it
+    after its answer, and bounds the upload.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.loop.call_later(ASK_WITHIN, self._close_unless_asked)
+        self.loop.call_later(END_WITHIN, transport.abort)  # `close` waits for the reader
 
     def _close_unless_asked(self) -> None:
         if self.cycle is None:  # uvicorn's, of a request whose headers are whole
