@@ -95,6 +95,27 @@ def test_a_try_that_dies_or_hangs_is_named_and_the_others_are_made(monkeypatch: 
     assert tally.accepted == 6
 
 
+def by_the_way(folder: Path) -> Attempt:
+    """Makes something where it stands, as code in a file would."""
+    return lambda rng: Path("ran").mkdir()
+
+
+def test_what_code_makes_where_it_stands_is_seen():
+    tally = tries.run_watched(Target(by_the_way, (), 1), 9, 0, 1)
+    assert tally.failures == ["try 0: wrote or ran something: ran"]
+
+
+def test_only_whole_work_of_the_same_code_is_not_done_again():
+    wanted = {"seeds": [0], "first": 0, "tries": 9, "commit": "a"}
+    found: dict = wanted | {"failures": []}
+    assert fuzz._is_done(found, wanted)
+    for other in ({"failures": ["try 1"]}, {"commit": "b"}, {"seeds": [1]}, {"tries": 8}):
+        assert not fuzz._is_done(found | other, wanted)
+    assert not fuzz._is_done(None, wanted)
+    changed = {"commit": "a+"}
+    assert not fuzz._is_done(found | changed, wanted | changed)
+
+
 def hungry(folder: Path) -> Attempt:
     """Blames the file when it gets no more memory."""
 

@@ -85,6 +85,8 @@ def main() -> None:
     report.finish("crashes", content, tables)
     if bad := sum(fault["lost"] + fault["unclear"] for fault in found.values()):
         raise ValueError(f"{bad} injections lost something or ended with an unclear error")
+    if missed := [x["name"] for x in found.values() if not x["injected"] and not x["not_run"]]:
+        raise ValueError(f"not injected once: {', '.join(missed)}")
 
 
 def scene(name: str, folder: Path, most: int) -> Scene:
@@ -119,7 +121,7 @@ def campaign(fault: Fault, place: Scene, rng: random.Random, number: int) -> rep
     except NotRunError as error:
         not_run = str(error)
         LOGGER.warning("%s not run: %s", fault.name, not_run)
-    clear = [outcome for outcome in outcomes if outcome.error and not _unclear(outcome)]
+    clear = [x for x in outcomes if x.error and not x.lost and not _unclear(x)]
     return {
         "name": fault.name,
         "injected": len(outcomes),

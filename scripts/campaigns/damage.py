@@ -77,8 +77,10 @@ def two_runs(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]
         ended = first.end()
         done, refused = (ended, second) if ended.status == 0 else (second, ended)
         where = f"the second {name}" if late else "both at once"
-        if refused.status == 0:  # the second came when the first was done: nothing was injected
-            continue
+        if refused.status == 0:
+            if late:  # the first, which is stopped, had it
+                yield Outcome(where, "", ["two runs held one workdir"])
+            continue  # else the second came when the first was done: nothing was injected
         yield scene.judged(where, workdir, done, refused.error())
 
 

@@ -88,16 +88,19 @@ def samples_of_videos(folder: Path) -> list[bytes]:
 
 
 def videos(folder: Path) -> Attempt:
-    samples = [*samples_of_videos(folder), *PLAYLISTS.values()]
-    path = folder / "film.avi"
+    films = samples_of_videos(folder)
+    samples, path = [*films, *PLAYLISTS.values()], folder / "film.avi"
+    (folder / "good.mkv").write_bytes(films[1])  # what the playlists name
 
     def attempt(rng: Random) -> None:
-        path.write_bytes(mutate(rng, one_of(rng, samples), samples))
+        content = mutate(rng, one_of(rng, samples), samples) if below(rng, 9) else samples[-2]
+        path.write_bytes(content)
         for _, picture in photographs.shots([path], every=2):
             if isinstance(picture, Exception):
                 raise picture
             assert 0 < picture.size <= MOST_PIXELS
         count_frames(Tree(folder), path.name)
+        assert content not in PLAYLISTS.values()
 
     return attempt
 
@@ -239,7 +242,10 @@ def odd_zips() -> list[bytes]:
                 for name, data in content:
                     archive.writestr(name, data)
             samples.append(stream.getvalue())
-    return samples
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.txt", bytes(2**25))
+    return [*samples, stream.getvalue()]
 
 
 def zips(folder: Path) -> Attempt:

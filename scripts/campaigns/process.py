@@ -143,8 +143,11 @@ def _epoch_change(workdir: Path, life: float, epoch: int, rng: random.Random) ->
 
 
 def _saving(workdir: Path, life: float, epoch: int, rng: random.Random) -> Condition:
+    before = _folders(workdir).items()  # an earlier kill may have left such a folder
+
     def writing() -> bool:
-        return any("orbax-checkpoint-tmp" in name for name in _folders(workdir))
+        new = _folders(workdir).items() - before
+        return any("orbax-checkpoint-tmp" in name for name, _ in new)
 
     return _after(writing, rng.uniform(0, 0.05))
 

@@ -13,7 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ifgan_jax.checkpoint import MANIFEST, Checkpoints, restore_tree, save_tree, write_manifest
+from ifgan_jax.checkpoint import (
+    MANIFEST,
+    METADATA,
+    Checkpoints,
+    check_metadata,
+    restore_tree,
+    save_tree,
+    write_manifest,
+)
 from ifgan_jax.data.faces import load_prepared
 from ifgan_jax.models import pretrained
 from ifgan_jax.models.classifier import BasicBlock, ResNet
@@ -27,22 +35,34 @@ from scripts.read_weights import read_weights
 def checkpoints(folder: Path) -> Attempt:
     """A checkpoint of which one file is mutated."""
     state = {"weights": jnp.arange(6.0).reshape(2, 3), "count": jnp.int32(3)}
+    metadata = {name: kind() for name, kind in METADATA.items()} | {"versions": {"commit": "a"}}
     run = Checkpoints(folder)
-    run.save(state, {"step": 1, "classes": ["a"]}, step=1, best_step=1)
+    run.save(state, metadata, step=1, best_step=1)
     run.wait()
     path = folder / f"{1:08d}"
-    return _one_file_mutated(path, lambda: run.restore(state, step=1))
+
+    def read() -> object:
+        restored, told = run.restore(state, step=1)
+        check_metadata(path, told)
+        return as_lists(restored), told
+
+    return _one_file_mutated(path, read)
+
+
+def as_lists(tree: object) -> object:
+    return jax.tree.map(lambda x: np.asarray(x).tolist(), tree)
 
 
 def weight_folders(folder: Path) -> Attempt:
     """What `classifier.pretrained` names."""
     tree, path = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(3)}, folder / "weights"
     save_tree(path, tree)
-    return _one_file_mutated(path, lambda: restore_tree(path, tree))
+    return _one_file_mutated(path, lambda: as_lists(restore_tree(path, tree)))
 
 
 def _one_file_mutated(path: Path, read: Callable[[], object]) -> Attempt:
-    """Every second folder has a manifest that says what is in it."""
+    """Every second folder has a manifest that says what is in it; the others read as they were."""
+    whole = read()
     files = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
     odd = [*files.values(), pickle.dumps(Runs(path.parent.parent))]
 
@@ -56,7 +76,9 @@ def _one_file_mutated(path: Path, read: Callable[[], object]) -> Attempt:
         if below(rng, 2):
             (path / MANIFEST).unlink(missing_ok=True)
             write_manifest(path)
-        read()
+            read()
+        else:
+            assert read() == whole
 
     return attempt
 

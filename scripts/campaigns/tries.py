@@ -9,6 +9,7 @@ import collections
 import ctypes
 import dataclasses
 import multiprocessing
+import os
 import re
 import resource
 import shutil
@@ -188,6 +189,7 @@ def _work(
     reports: Connection,
 ) -> None:
     """In the worker: blocks of tries, each reported when it is done."""
+    os.chdir(folder)  # what content makes in "." is then seen
     trial = Trial(target, seed, folder)
     limit_memory()
     while first < after:
