@@ -8,10 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ifgan_jax.data.host_tensorflow import tf
 from ifgan_jax.workdir import read_metrics, told, write_text
-
-Event, SessionLog, Summary = tf.compat.v1.Event, tf.compat.v1.SessionLog, tf.compat.v1.Summary
 
 
 class MetricLog:
@@ -27,7 +24,9 @@ class MetricLog:
     """
 
     def __init__(self, workdir: Path, step: int) -> None:
-        self._path = workdir / "metrics.jsonl"
+        from ifgan_jax.data.host_tensorflow import tf  # takes seconds: not before anything is read
+
+        self._tf, self._path = tf, workdir / "metrics.jsonl"
         rows = [row for row in read_metrics(workdir) if row["step"] <= step]
         with self._told():
             write_text(self._path, "".join(json.dumps(row) + "\n" for row in rows))
@@ -38,18 +37,21 @@ class MetricLog:
             self._board = tf.io.TFRecordWriter(str(board / name))
             self._show(step=0, file_version="brain.Event:2")
             # TensorBoard drops what it has from here on
-            self._show(step=step + 1, session_log=SessionLog(status=SessionLog.START))
+            session = tf.compat.v1.SessionLog
+            self._show(step=step + 1, session_log=session(status=session.START))
 
     def write(self, row: dict[str, int | float]) -> None:
         """Append one step's row; it holds `step`, `epoch` and named terms."""
-        terms = [Summary.Value(tag=k, simple_value=v) for k, v in row.items() if "/" in k]
+        summary = self._tf.compat.v1.Summary
+        terms = [summary.Value(tag=k, simple_value=v) for k, v in row.items() if "/" in k]
         with self._told():
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
-            self._show(step=int(row["step"]), summary=Summary(value=terms))
+            self._show(step=int(row["step"]), summary=summary(value=terms))
 
     def _show(self, **content: Any) -> None:
-        self._board.write(Event(wall_time=time.time(), **content).SerializeToString())
+        event = self._tf.compat.v1.Event(wall_time=time.time(), **content)
+        self._board.write(event.SerializeToString())
 
     def sync(self) -> None:
         """Return when every row is on disk: before a checkpoint that follows them."""
@@ -63,13 +65,13 @@ class MetricLog:
         with told(f"{self._path} or tensorboard beside it"):
             try:
                 yield
-            except tf.errors.OpError as error:  # TensorFlow's file errors are no OSErrors
+            except self._tf.errors.OpError as error:  # TensorFlow's file errors are no OSErrors
                 raise OSError(error.message) from error
 
     def close(self) -> None:
         """Close both files; what a full disk refused has been told by `write` or `sync`."""
         for file in (self._file, self._board):
-            with contextlib.suppress(OSError, tf.errors.OpError):
+            with contextlib.suppress(OSError, self._tf.errors.OpError):
                 file.close()
 
 

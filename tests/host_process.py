@@ -1,7 +1,6 @@
 """One process of several, as test_hosts.py starts them; waits for the dead are short here.
 
-python -m tests.host_process agree --output=FILE --coordinator_address=… …
-python -m tests.host_process steps --state=FILE --output=FILE --coordinator_address=… …
+python -m tests.host_process meet --state=FILE --output=FILE --coordinator_address=… …
 python -m tests.host_process train --config=… --workdir=… --coordinator_address=… …
 """
 
@@ -134,7 +133,7 @@ if __name__ == "__main__":  # flags are a program's: the tests import this file 
 
     STATE = flags.DEFINE_string("state", None, "Pickled float32 state to start from.")
     OUTPUT = flags.DEFINE_string("output", None, "Where to pickle what came of it.")
-    tasks = {"steps": partial(keep, take_steps), "agree": partial(keep, agree), "train": train.main}
+    tasks = {"meet": partial(keep, lambda: (agree(), *take_steps())), "train": train.main}
     hosts.HEARTBEAT_SECONDS = 10
     name = sys.argv.pop(1)
     if name == "train":

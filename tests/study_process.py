@@ -3,11 +3,11 @@
 from ml_collections import ConfigDict
 
 from configs import study as plan
-from ifgan_jax import leak
+from ifgan_jax import leak, probe_network
 from ifgan_jax.data import faces
 from ifgan_jax.data.pipeline import fake_faces
 from scripts import command_line, study
-from tests import tiny_config
+from tests import host_process, tiny_config
 
 
 def run_config(part: ConfigDict, setting: str, method: str, seed: int) -> ConfigDict:
@@ -25,7 +25,8 @@ def load_prepared(data_dir: str, name: str) -> faces.Prepared:
 
 
 if __name__ == "__main__":
-    plan.run_config, plan.GALLERY = run_config, 8
+    host_process.shorten()
+    plan.run_config, plan.GALLERY, probe_network.EPOCHS = run_config, 8, 1
     faces.load_prepared = leak.load_prepared = load_prepared
     leak.rendered_attributes = lambda *_: {}
     command_line.run(study.main)

@@ -102,8 +102,9 @@ def test_a_full_disk_is_one_line(tmp_path: Path):
 
 
 def test_ctrl_c_is_one_line():
-    program = (
-        "import time\nfrom scripts import command_line\n"
+    program = (  # which may have been started to ignore it: by nohup, or by a shell behind a "&"
+        "import signal, time\nfrom scripts import command_line\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "command_line.run(lambda: (print('ready', flush=True), time.sleep(60)), ['program'])"
     )
     command = [sys.executable, "-c", program]

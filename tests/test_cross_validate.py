@@ -115,7 +115,7 @@ def test_what_is_missing_is_told_before_any_run(tmp_path: Path):
 
 
 def test_killed_and_started_again_it_loses_nothing_and_makes_the_tables(tmp_path: Path):
-    flags = ["--config=tests/tiny_config.py", "--methods=resnet101,ifgan", "--folds=0,1"]
+    flags = ["--config=tests/tiny_config.py", "--methods=resnet101,ifgan", "--folds=0"]
     flags += [f"--output={tmp_path}"]
     process = runs.start("cross_validate", *flags)
     results = tmp_path / "results"
@@ -133,11 +133,11 @@ def test_killed_and_started_again_it_loses_nothing_and_makes_the_tables(tmp_path
     shutil.rmtree(tmp_path / "runs" / done.stem)  # its result is enough
     status, output = runs.finish("cross_validate", *flags)
     assert status == 0, output
-    assert "4 runs, 4 in this shard, 3 of them to do" in output
+    assert "2 runs, 2 in this shard, 1 of them to do" in output
     assert "resuming at step" in output
     assert done.stat().st_mtime_ns == written
     assert not (tmp_path / "runs" / done.stem).exists()
-    assert len(list(results.glob("*.json"))) == 4
+    assert len(list(results.glob("*.json"))) == 2
     status, output = runs.finish("cross_validate", *flags)
     assert status == 0, output
     assert "0 of them to do" in output
@@ -146,9 +146,9 @@ def test_killed_and_started_again_it_loses_nothing_and_makes_the_tables(tmp_path
     assert status == 0, output
     rows = {row[0]: row for row in csv.reader((tmp_path / "table_other.csv").open())}
     for method, name in (("ifgan", "IF-GAN"), ("resnet101", "ResNet, island loss")):
-        paths = results.glob(f"*-{method}-*.json")
-        accuracies = [json.loads(path.read_text())["metrics"]["test_accuracy"] for path in paths]
-        assert rows[name][1] == f"{100 * sum(accuracies) / 2:.2f} (2 of 10 folds)"
+        (path,) = results.glob(f"*-{method}-*.json")
+        accuracy = json.loads(path.read_text())["metrics"]["test_accuracy"]
+        assert rows[name][1] == f"{100 * accuracy:.2f} (1 of 10 folds)"
     assert rows["IF-GAN w/o attention"][1] == "not run"
     for picture in ("transfer_grid", "attention_maps", "if_gan_confusion"):
         assert (tmp_path / f"fake_faces_{picture}.png").read_bytes().startswith(b"\x89PNG")

@@ -1,18 +1,15 @@
 """Bad input, a fixed list of tries (scripts/campaign.py fuzz makes a million); what counts it."""
 
 import importlib.util
-import os
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from scripts.campaigns import fuzz, tries
-from scripts.campaigns.mutations import Random
 from scripts.campaigns.tries import Attempt, Target, Trial
+from tests import watched
 
 SEEDS = (1, 2)  # the campaign's is 0
 TARGETS = fuzz.all_targets()
@@ -75,33 +72,15 @@ def test_errors_are_told_apart_by_their_shape(tmp_path: Path):
     assert list(tally.errors.values()) == [2]
 
 
-def moody(folder: Path) -> Attempt:
-    """Dies in try 3, hangs in try 5."""
-
-    def attempt(rng: Random) -> None:
-        number = [np.random.default_rng([9, i]).random() for i in range(8)].index(rng.random())
-        if number == 3:
-            os._exit(17)
-        if number == 5:
-            time.sleep(20)
-
-    return attempt
-
-
 def test_a_try_that_dies_or_hangs_is_named_and_the_others_are_made(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tries, "SECONDS", 3.0)
-    tally = tries.run_watched(Target(moody, (), 8), 9, 0, 8)
+    tally = tries.run_watched(Target(watched.moody, (), 8), 9, 0, 8)
     assert tally.failures == ["try 3: the process died, exit code 17", "try 5: hangs for 3 s"]
     assert tally.accepted == 6
 
 
-def by_the_way(folder: Path) -> Attempt:
-    """Makes something where it stands, as code in a file would."""
-    return lambda rng: Path("ran").mkdir()
-
-
 def test_what_code_makes_where_it_stands_is_seen():
-    tally = tries.run_watched(Target(by_the_way, (), 1), 9, 0, 1)
+    tally = tries.run_watched(Target(watched.by_the_way, (), 1), 9, 0, 1)
     assert tally.failures == ["try 0: wrote or ran something: ran"]
 
 
@@ -116,20 +95,8 @@ def test_only_whole_work_of_the_same_code_is_not_done_again():
     assert not fuzz._is_done(found | changed, wanted | changed)
 
 
-def hungry(folder: Path) -> Attempt:
-    """Blames the file when it gets no more memory."""
-
-    def attempt(rng: Random) -> None:
-        try:
-            bytearray(3 * 2**30).count(1)
-        except MemoryError as error:
-            raise ValueError("file.txt is damaged") from error
-
-    return attempt
-
-
 def test_a_try_that_the_limit_of_memory_ends_is_made_again_without():
-    tally = tries.run_watched(Target(hungry, ("file.txt",), 1), 9, 0, 1)
+    tally = tries.run_watched(Target(watched.hungry, ("file.txt",), 1), 9, 0, 1)
     (failure,) = tally.failures
     assert re.fullmatch(r"try 0: 307\d MiB more", failure)
     assert tally.peak_mib > 3000

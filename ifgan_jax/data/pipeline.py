@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Bool, Int32, Int64, UInt8
 
 from ifgan_jax.data.faces import Faces
-from ifgan_jax.data.host_tensorflow import tf
 from ifgan_jax.data.protocol import Expression
 
 _PREFETCHED = 2  # batches read ahead: one in use, one ready
@@ -135,6 +134,8 @@ def _read(
     faces: Faces, batches: Int64[np.ndarray, "n b"], process_index: int, process_count: int
 ) -> Iterator[HostBatch]:
     """This host's columns of a table of example rows, read ahead by tf.data."""
+    from ifgan_jax.data.host_tensorflow import tf  # takes seconds: not before anything is read
+
     share = batches.shape[1] // process_count
     mine = batches[:, process_index * share : (process_index + 1) * share].astype(np.int32)
 
