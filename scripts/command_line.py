@@ -121,8 +121,13 @@ def keep_compiled() -> None:
 
     In JAX_COMPILATION_CACHE_DIR if that is set ("" for nowhere), else below XDG_CACHE_HOME or
     ~/.cache. Programs are found by their code, the libraries' versions, flags and device; what
-    compiles in less than a second is not kept. A damaged entry is told and compiled anew.
+    compiles in less than a second is not kept. A damaged entry is told and compiled anew, at each
+    start until somebody deletes the folder: JAX leaves it there.
+
+    JAX would compress by zstandard where that is installed, without a checksum: one flipped bit
+    ended the process. zlib has one.
     """
+    sys.modules.setdefault("zstandard", None)  # type: ignore[arg-type]
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     try:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -73,11 +74,13 @@ def start(**changes: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_compiled_programs_are_kept_and_a_damaged_one_is_compiled_anew(tmp_path: Path):
-    done = start(XDG_CACHE_HOME=str(tmp_path))
+    (tmp_path / "zstandard.py").write_text("raise OSError('it has no checksum')")
+    done = start(XDG_CACHE_HOME=str(tmp_path), PYTHONPATH=f"{ROOT}:{tmp_path}")
     folder = tmp_path / "ifgan_jax" / "compiled"
-    assert done.stdout == f"125000.0\nat {folder}\n"
+    assert done.stdout == f"125000.0\nat {folder}\n", done.stderr
     kept = {path: path.read_bytes() for path in folder.glob("*-cache")}
     assert kept
+    assert all(zlib.decompress(content) for content in kept.values())
     for path, content in kept.items():
         path.write_bytes(content[: len(content) // 2])
     done = start(XDG_CACHE_HOME=str(tmp_path))
