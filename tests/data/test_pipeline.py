@@ -200,6 +200,7 @@ def test_tensorflow_gets_no_accelerator():
         "import tensorflow as tf\n"
         "hidden = []\n"
         "tf.config.set_visible_devices = lambda *call: hidden.append(call)\n"
-        "import ifgan_jax.data.pipeline\n"
+        "from ifgan_jax.data.pipeline import eval_batches, fake_faces\n"
+        "assert next(eval_batches(fake_faces(6, 8, 1, 0), batch_size=2)).label.tolist() == [0, 1]\n"
         "assert hidden == [([], 'GPU'), ([], 'TPU')], hidden"
     )
