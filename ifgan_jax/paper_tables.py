@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ifgan_jax import page, visualize
+from ifgan_jax.files import read_png
 from ifgan_jax.published import DATA_SETS, METHODS, TABLE_1, TABLE_2, Published
 from ifgan_jax.report import CAPTIONS
 from ifgan_jax.results import SINGLE_RUNS, Cell, Failure, Result, cells, collect, paired_test
@@ -243,7 +244,8 @@ def _kept_pictures(known: Cells, picture: str) -> dict[str, bytes | None]:
         runs = sorted(cell.runs, key=lambda run: (run.seed, run.fold)) if cell else []
         files = [run.path.with_name(f"{run.path.stem}.{picture}.png") for run in runs]
         name = f"{DATA_SETS.get(data, data)} {picture.replace('_', ' ')}"
-        pictures[name] = next((file.read_bytes() for file in files if file.exists()), None)
+        found = (read_png(file, "delete it; the tables do without") for file in files)
+        pictures[name] = next(filter(None, found), None)
     return pictures
 
 

@@ -201,17 +201,15 @@ def assert_equal_in_float64(ours: tuple, theirs: tuple) -> None:
 
 
 def test_processes_devices_and_split_parameters_change_nothing(start: Any, stepped: Callable):
-    """G, D and E: 2 processes × 2 devices, and 8 with split parameters, as on 1 device.
-
-    test_step has 8 devices that are not split.
-    """
+    """G, D and E: 2 processes × 2 devices, 1 × 4, and 8 with split parameters, as on 1 device."""
     with jax.enable_x64(True):
-        one, eight = (
+        one, four, eight = (
             host_process.run(start, np.float64, 3, jax.devices()[:devices], split=devices == 8)
-            for devices in (1, 8)
+            for devices in (1, 4, 8)
         )
+    assert_equal_in_float64(four, one)
     assert_equal_in_float64(eight, one)
-    assert one[2] == 1
+    assert one[2] == four[2] == 1
     assert eight[2] < 0.2  # of the state; biases and statistics of so small a net weigh much
     in_float32 = host_process.run(start, np.float32, 1, jax.devices()[:1])
     all_said = []

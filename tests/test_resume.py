@@ -193,6 +193,14 @@ def test_bad_input(changes: dict, message: str, tmp_path: Path):
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
 
 
+def test_workdir_below_a_file(tmp_path: Path):
+    (tmp_path / "file").touch()
+    status, output = runs.train(tmp_path / "file" / "run")
+    assert status == 1
+    assert "cannot be written" in output
+    assert "Traceback" not in output
+
+
 def test_unknown_flag_is_refused(tmp_path: Path):
     status, output = runs.train(tmp_path / "run", "--config.no_such_key=1")
     assert status != 0

@@ -127,6 +127,18 @@ def test_every_figure_is_in_its_cell(made: Path, tmp_path: Path):
     assert not any("CK+" in name and "MMI" in name for name in tests)
 
 
+def test_what_is_no_picture_is_not_shown(made: Path, tmp_path: Path):
+    (grid,) = made.glob("*.transfer_grid.png")
+    (secret := tmp_path / "secret.png").write_bytes(grid.read_bytes())
+    grid.write_bytes(b"-----BEGIN PRIVATE KEY-----")
+    with pytest.raises(ValueError, match=r"transfer_grid\.png is no PNG: delete it"):
+        write_tables([made], tmp_path / "out")
+    grid.unlink()
+    grid.symlink_to(secret)
+    with pytest.raises(ValueError, match=r"transfer_grid\.png is a link"):
+        write_tables([made], tmp_path / "out")
+
+
 def test_the_page_lists_what_was_not_averaged(made: Path, tmp_path: Path):
     write_tables([made], tmp_path / "out")
     page = Page(tmp_path / "out" / "tables.html")

@@ -91,9 +91,10 @@ def videos(folder: Path) -> Attempt:
     films = samples_of_videos(folder)
     samples, path = [*films, *PLAYLISTS.values()], folder / "film.avi"
     (folder / "good.mkv").write_bytes(films[1])  # what the playlists name
+    whole = PLAYLISTS["concat"]
 
     def attempt(rng: Random) -> None:
-        content = mutate(rng, one_of(rng, samples), samples) if below(rng, 9) else samples[-2]
+        content = mutate(rng, one_of(rng, samples), samples) if below(rng, 9) else whole
         path.write_bytes(content)
         for _, picture in photographs.shots([path], every=2):
             if isinstance(picture, Exception):
