@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from configs import demo
+from ifgan_jax import build
 from ifgan_jax.arrays import Batch
 from ifgan_jax.data.pipeline import fake_faces, train_epoch
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.evaluate import load_run_parts
+from ifgan_jax.models.classifier import BasicBlock, ResNet
 from ifgan_jax.predict import Predictor
 from ifgan_jax.step import train_step
 from tests import tiny
@@ -29,7 +31,7 @@ PLAYERS = ("generator", "discriminator", "classifier")
 
 @pytest.fixture
 def on_one_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In an empty folder; one device and narrow networks, which compile in a third of the time."""
+    """In an empty folder; one device, narrow networks, a short E: a third of the compilation."""
     get_config = demo.get_config
 
     def one_device() -> Any:
@@ -38,6 +40,8 @@ def on_one_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         return config
 
     monkeypatch.setattr(demo, "get_config", one_device)
+    short = partial(ResNet, stage_sizes=(1, 1), block=BasicBlock)
+    monkeypatch.setitem(build.RESNETS, demo.get_config().classifier.depth, short)
     monkeypatch.chdir(tmp_path)
 
 
