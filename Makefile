@@ -24,7 +24,7 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest -n 0 tests/parity
+	$(BIN)/python -m pytest tests/parity
 
 check: install
 	$(BIN)/ruff check .

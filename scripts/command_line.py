@@ -63,7 +63,8 @@ def _silence_libraries() -> None:
     """
     absl_logging.set_verbosity(absl_logging.WARNING)  # orbax tells every file it touches
     absl_logging.get_absl_handler().addFilter(lambda record: not SILENT.search(record.pathname))
-    logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in record.getMessage())
+    whole = logging.Formatter().format  # of a thread's failure only the traceback names orbax
+    logging.getLogger("asyncio").addFilter(lambda record: not SILENT.search(whole(record)))
     show = sys.unraisablehook
 
     def hook(unraisable: "sys.UnraisableHookArgs") -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import os
-import sys
 import tempfile
 from pathlib import Path
 
@@ -23,8 +22,14 @@ from collections.abc import Iterator
 import jax
 import pytest
 
-# TensorFlow and PyTorch bring two LLVMs that crash in one process: tests/parity runs in its own.
-collect_ignore = [] if any("parity" in argument for argument in sys.argv) else ["parity"]
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """tests/parity where it is not asked for.
+
+    TensorFlow and PyTorch bring two LLVMs, which crash in one process: it runs in its own.
+    """
+    asked = any("parity" in argument for argument in config.invocation_params.args)
+    return True if collection_path.name == "parity" and not asked else None
 
 
 @pytest.fixture
