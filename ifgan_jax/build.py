@@ -1,7 +1,7 @@
-"""From a config to the objects of a run: the one reader of its numbers, networks and methods.
+"""From a config to the objects of a run: its networks, optimizers, objective and jitted steps.
 
-Every key of configs/default.py is read here or in `train` and `evaluate`, by name and without
-defaults, so a missing or unused key is an error (tests/test_configs.py).
+Every key of configs/default.py is read here or in `train`, `loop` and `evaluate`, by name and
+without defaults: a missing key is an error, a test finds unused ones (tests/test_whole_run.py).
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Where arrays live: a mesh of one axis, the batch split over it, everything else on every device.
 
-The state may be split over the same axis, too (`large_split`). The only module that knows devices.
+The state may be split over the same axis, too (`large_split`). Meshes are laid out here alone.
 One device is a mesh of one; devices of several processes are one mesh.
 """
 

@@ -108,7 +108,7 @@ def number(flag: str, text: str, below: int) -> int:
 def choose_kernels() -> None:
     """XLA's own convolutions and products on a CPU, where jaxlib's default is another library's.
 
-    Measured on two cores: a step at 96 px took 2.9 s in place of 3.3 to 3.6 (docs/benchmarks).
+    Measured on two cores: a step at 96 px took 2.9 s in place of 3.3 s (docs/benchmarks).
     Only for the jaxlib that was measured: another one may not know the flag and would abort. The
     last of equal flags counts, so what the user sets holds.
     """

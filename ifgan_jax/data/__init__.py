@@ -1,1 +1,1 @@
-"""From prepared faces to numpy host batches: the only part of the package that uses TensorFlow."""
+"""From prepared faces to numpy host batches: what reads with TensorFlow (`metric_log` writes)."""

@@ -1,4 +1,4 @@
-"""The average identity: the mean image of each expression, the target of G (Sec. 4.1).
+"""The average identity: the mean image of each expression, the target of G (Sec. 4.3).
 
 Grey levels in [0, 255], float32, (class, h, w, c) in the order of `Expression`. A function of the
 `Faces` it is given and of nothing else: give it the training part. Must not import TensorFlow.

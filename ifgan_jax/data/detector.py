@@ -139,7 +139,7 @@ def _mtcnn(seen: UInt8[np.ndarray, "n h w 3"]) -> list[list[np.ndarray]]:
 
 
 def _prepare(picture: Picture, shrink: float, border: int) -> UInt8[np.ndarray, "y x 3"]:
-    """Shrunk, with a grey border, in three equal channels: what the detector was trained on."""
+    """Shrunk, its edge repeated as a border, in three equal channels, as the detector reads."""
     image = Image.fromarray(np.ascontiguousarray(picture))
     if shrink > 1:
         image = image.resize([max(1, round(side / shrink)) for side in image.size])

@@ -2,7 +2,7 @@
 
 Images are uint8 gray with a channel axis (n, h, w, 1), 0 black to 255 white; in memory if they fit,
 else in a file from which the system streams what is asked for (`image_array`). TensorFlow is
-imported only while a set is prepared or read, inside `load_prepared`.
+imported only while a set is prepared or read, inside functions.
 """
 
 import dataclasses

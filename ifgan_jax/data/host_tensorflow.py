@@ -1,8 +1,8 @@
 """TensorFlow that sees the CPU only: `from ifgan_jax.data.host_tensorflow import tf`, nowhere else.
 
 Accelerators belong to JAX; TensorFlow would take all of their memory at its first operation, so the
-devices are hidden here, when the module is imported. It takes seconds: only the modules that read
-with TensorFlow import this one, and `import ifgan_jax` does not.
+devices are hidden here, when the module is imported. It takes seconds: only the modules that use
+TensorFlow import this one, and `import ifgan_jax` does not.
 """
 
 import os

@@ -1,6 +1,6 @@
 """The page about a prepared data set: counts, what was odd, failures with reasons, detections.
 
-Written beside the records as <name>_<config>_<split>.html, with the same facts as JSON.
+Written above the records, as <name>/<config>_<split>.html, with the same facts as JSON.
 """
 
 import collections

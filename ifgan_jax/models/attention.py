@@ -1,4 +1,4 @@
-"""Self-attention over positions (Fig. 4), in memory that grows linearly with their number.
+"""Self-attention over positions (Fig. 4), in memory linear in their number but under remat `none`.
 
 Queries and keys are reduced to C2 = C/8 channels (C2 is not given in the paper; SAGAN's choice).
 Scores are plain dot products without 1/√d, softmax runs over each row, the learnt γ starts at 0.

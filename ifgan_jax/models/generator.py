@@ -125,7 +125,7 @@ class AttentionUNet(nn.Module):
         """A face, generated or average, as D, E and whoever uses it see it: with `output_noise`.
 
         What G leaves of a person is fainter than this noise. It is drawn from a key that the
-        source's pixels give: alike in any batch and with no key to keep, unlike on any two images.
+        source's pixels give by their sum: alike in any batch, and with no key to keep.
         Not clipped to [-1, 1] here, so that gradients reach the face unchanged.
         """
         if not self.output_noise:

@@ -1,4 +1,4 @@
-"""One face from numbers: the only place where seeds become random streams.
+"""One face from numbers: random streams from the set's seed, and seeds for texture and noise.
 
 Numpy only. A face is a pure function of (seed, subject, expression, level, take), the picture's
 size and the difficulty, whatever was drawn before and in whatever process.

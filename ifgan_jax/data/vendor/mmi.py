@@ -32,7 +32,7 @@ EXPECTED = {"faces/neutral": SEQUENCES}  # no count by expression is published
 
 
 def find(tree: Tree, sessions: frozenset[str] | None = None) -> Found:
-    """Peaks and first frame of the frontal and dual clips; with `sessions`, of exactly those.
+    """Peaks and first frame of the frontal and dual clips; with `sessions`, of those alone.
 
     Args:
       sessions: numbers of session folders, or names of clips such as "S001-002".
