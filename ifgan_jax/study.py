@@ -5,6 +5,7 @@ named rightly. Methods of one setting and seed are tested on the same images, so
 No jax, TensorFlow or config.
 """
 
+import functools
 import json
 import re
 from collections import defaultdict
@@ -14,7 +15,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int16
 from scipy import stats
 
 from ifgan_jax import bootstrap, leak_report, tables, visualize
@@ -106,17 +107,28 @@ def _estimate(
 
     A seed that is drawn twice has its people drawn twice.
     """
-    rng = np.random.default_rng(SEED)
+    people, which = _draws(tuple(len(right) for right, _ in seeds))
     drawn = np.empty((len(seeds), len(seeds), RESAMPLES))  # of seed, in slot
     for s, (right, images) in enumerate(seeds):
-        for slot in range(len(seeds)):
-            weights = bootstrap.weights(rng, len(right), RESAMPLES)
+        for slot, weights in enumerate(people[s]):
             drawn[s, slot] = (weights @ right) / (weights @ images)
-    which = rng.integers(len(seeds), size=(RESAMPLES, len(seeds)))
     slots = np.arange(len(seeds))
     means = [drawn[which[r], slots, r].mean() for r in range(RESAMPLES)]
     value = np.mean([right.sum() / images.sum() for right, images in seeds])
     return Estimate(float(value), *bootstrap.interval(means))
+
+
+@functools.lru_cache(maxsize=2)  # the same for all methods of a setting; 50 MB for 5 × 100 people
+def _draws(
+    people: tuple[int, ...],
+) -> tuple[list[list[Int16[np.ndarray, "r p"]]], Int[np.ndarray, "r s"]]:
+    """By seed and slot, how often each person is drawn; and which seed is drawn for each slot."""
+    rng = np.random.default_rng(SEED)
+    often = [
+        [bootstrap.weights(rng, count, RESAMPLES).astype(np.int16) for _ in people]
+        for count in people
+    ]
+    return often, rng.integers(len(people), size=(RESAMPLES, len(people)))
 
 
 def table(runs: Sequence[Run]) -> Table:
