@@ -37,6 +37,7 @@ def on_one_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def one_device() -> Any:
         config = get_config()
         config.devices, config.discriminator.width, config.classifier.width = 1, 4, 4
+        config.generator.widths = (8, 8, 8, 8)
         return config
 
     monkeypatch.setattr(demo, "get_config", one_device)
