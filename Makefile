@@ -1,4 +1,4 @@
-# make demo: train IF-GAN on rendered faces, in minutes.  make test: every test.  make check: lint, types.
+# make demo: train IF-GAN on rendered faces, in minutes.  make test: the tests.  make check: lint, types.
 # make docs EXTRAS=docs: the API reference, build/api/index.html.
 # Each makes .venv and installs what it needs; nothing is fetched but by pip. Python 3.11 or newer.
 # Other versions have an environment of their own (.venv.12), here with the newest that pip finds:

@@ -128,6 +128,7 @@ def test_of_abandoned_writes_those_of_orbax_are_not_told():
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.stderr.count("exception was never retrieved") == 2, done.stderr
+    assert "defined at theirs.py" in done.stderr
     assert "orbax" not in done.stderr
 
 

@@ -40,6 +40,7 @@ def test_config_builds_and_steps(name: str):
 
 @functools.cache
 def shapes_around_a_step(content: str) -> tuple[Any, Any]:
+    """Of the state before and after it, by a config's JSON."""
     config = ConfigDict(json.loads(content))
     experiment = build.build(config, steps_per_epoch=10)
     key = jax.eval_shape(lambda: jax.random.key(0))

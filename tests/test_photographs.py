@@ -1,4 +1,4 @@
-"""What is predicted of files: which are read, what each row says, what becomes of the others."""
+"""A user's photographs and films: which files are read, and as what pictures."""
 
 import logging
 import os

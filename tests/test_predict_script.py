@@ -15,8 +15,7 @@ from ifgan_jax.data.detector import Detection
 from ifgan_jax.evaluate import load_run_parts
 from ifgan_jax.predict import Predictor
 from tests import runs
-
-PICTURE = np.arange(40 * 30, dtype=np.uint32).reshape(40, 30).astype(np.uint8)
+from tests.test_photographs import PICTURE
 
 
 def detection(turned: bool) -> Detection:

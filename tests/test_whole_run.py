@@ -1,4 +1,4 @@
-"""A run watched from its start to its resume: it compiles each step once, and reads every key."""
+"""A run watched from its start to its resume: each step is compiled once, every key read."""
 
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ class Recorder(ConfigDict):
 
 
 class Watched(NamedTuple):
-    """What each start of the program has compiled, and the keys that are read by both."""
+    """What each start of the program has compiled, and the keys that the first one has read."""
 
     compiled: list[build.Compiled]
     read: set[str]
@@ -58,9 +58,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(build, "compile_steps", noted)
         patched.setattr("ifgan_jax.evaluate._draw", lambda *arguments: None)
-        for epochs in (3, 5):
-            config.epochs = epochs
-            assert train(Recorder(config, found.read), workdir) is not None
+        assert train(Recorder(config, found.read), workdir) is not None
+        config.epochs = 5
+        assert train(config, workdir) is not None
     return found
 
 
