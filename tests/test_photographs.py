@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from ifgan_jax.data import photographs
-from ifgan_jax.data.vendor.pictures import UnreadablePictureError, count_frames
+from ifgan_jax.data.protocol import Expression
+from ifgan_jax.data.vendor.example import Example
+from ifgan_jax.data.vendor.pictures import UnreadablePictureError, count_frames, read_pictures
 from ifgan_jax.data.vendor.tree import Tree
 from scripts.campaigns.deliveries import PLAYLISTS
 
@@ -168,6 +170,9 @@ def test_pixels_that_are_not_square_are_stretched(tmp_path: Path):
     [(_, picture)] = photographs.shots([tmp_path / "film.mov"], every=1)
     wide = Image.fromarray(PICTURE).resize((60, 40), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(picture, wide)
+    clip = Example("film.mov", Expression.ANGER, "S001", "S001-001", 0, 1.0)  # of MMI, on its side
+    [(_, picture)] = read_pictures(Tree(tmp_path), [clip])
+    np.testing.assert_array_equal(picture, np.rot90(wide, -1))
 
 
 @pytest.mark.parametrize(("bits", "inverted"), [(12, False), (16, False), (16, True)])

@@ -70,10 +70,21 @@ def load_parts(
     """
     if repeated := {n for n in (name, *additional) if (name, *additional).count(n) > 1}:
         raise ValueError(f"data.additional: {', '.join(sorted(repeated))} is in use twice")
+    if unposed := [n for n in averages_from if n.partition("/")[0] == RAF_DB]:
+        raise ValueError(
+            f"data.averages_from: {unposed[0]} is not posed, its faces are not averaged"
+        )
     sets = {
         n: _load(n, data_dir, (image_size, image_size, channels), num_classes, load)
         for n in dict.fromkeys((name, *additional, *averages_from))
     }
+    if averages_from and sets[name].subjects:
+        raise ValueError(
+            f"data.averages_from: {name} is posed itself: faces outside its training part would "
+            "reach its target faces; leave it empty, and name the sets in data.additional"
+        )
+    if not (averages_from or any(sets[n].subjects for n in (name, *additional))):
+        raise ValueError(f"data.averages_from: {name} is not posed; name posed sets to average")
     folds: dict[str, list[list[str]]] = {}
     cut = {}
     for n in (name, *additional):
@@ -98,17 +109,10 @@ def load_parts(
         strict=strict,
         cache=None if name.startswith(FAKE) else Path(data_dir) / "hashes",
     )
-    if averages_from and sets[name].subjects:
-        raise ValueError(
-            f"data.averages_from: {name} is posed itself: faces outside its training part would "
-            "reach its target faces; leave it empty, and name the sets in data.additional"
-        )
     if averages_from:
-        posed = [_posed(n, sets[n].splits) for n in averages_from]
+        posed = [sets[n].splits["faces"] for n in averages_from]
     else:
-        posed = [_posed(n, {"faces": cut[n]["train"]}) for n in cut if sets[n].subjects]
-    if not posed:
-        raise ValueError(f"data.averages_from: {name} is not posed; name posed sets to average")
+        posed = [cut[n]["train"] for n in cut if sets[n].subjects]
     averaged = joined(posed)
     return Parts(
         **used,
@@ -185,12 +189,6 @@ def _renamed(faces: Faces, name: str) -> Faces:
         subjects=np.array([s and f"{prefix}:{s}" for s in faces.subjects.tolist()], np.str_),
         sequences=np.array([f"{prefix}:{s}" for s in faces.sequences.tolist()], np.str_),
     )
-
-
-def _posed(name: str, splits: dict[str, Faces]) -> Faces:
-    if name.partition("/")[0] == RAF_DB:
-        raise ValueError(f"data.averages_from: {name} is not posed, its faces are not averaged")
-    return splits["faces"]
 
 
 def _combined(hashes: Sequence[str]) -> str:

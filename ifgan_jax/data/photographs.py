@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from ifgan_jax.data import align
 from ifgan_jax.data.detector import Detection
@@ -17,7 +16,7 @@ from ifgan_jax.data.vendor.pictures import (
     UnreadablePictureError,
     decode,
     open_video,
-    refuse_large,
+    square_pixels,
 )
 from ifgan_jax.data.vendor.tree import read_file, walk
 
@@ -133,8 +132,7 @@ def _frames(file: Path, every: int) -> Iterator[tuple[int, Picture]]:
         try:
             for number, frame in enumerate(container.decode(stream)):
                 if number % every == 0:
-                    aspect = float(stream.sample_aspect_ratio or 0)
-                    picture = _square(frame.to_ndarray(format="gray"), aspect)
+                    picture = square_pixels(frame, stream)
                     yield number, np.rot90(picture, round(frame.rotation / 90) % 4)
             if number < 0:
                 raise ValueError("it has no frame")
@@ -142,16 +140,3 @@ def _frames(file: Path, every: int) -> Iterator[tuple[int, Picture]]:
             raise UnreadablePictureError(f"{file}: damaged video ({error})") from error
         if number + 1 < stream.frames:
             LOGGER.warning("%s: only %d of its %d frames", file, number + 1, stream.frames)
-
-
-def _square(picture: Picture, aspect: float) -> UInt8[np.ndarray, "y x"]:
-    """Stretched until its pixels are square, where the file says that they are not.
-
-    aspect: a pixel's width by its height, 0 if unknown. Raises ValueError for a size beyond reason.
-    """
-    if aspect <= 0 or aspect == 1:
-        return picture
-    height, width = picture.shape
-    size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
-    refuse_large(*size)
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))

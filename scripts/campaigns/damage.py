@@ -54,12 +54,23 @@ def _fill(path: Path, left: int) -> None:
 
 
 def read_only(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]:
-    """Training and testing in a workdir below a read-only mount, then below none."""
+    """Training and testing below a read-only mount, then one that comes during a run's life."""
     for script in ("train", "evaluate"):
         workdir = scene.unfinished() if script == "train" else scene.finished()
         with faults.read_only(workdir):
             refused = scene.site.finish(workdir, script)
         yield scene.judged(script, workdir, scene.site.finish(workdir), refused.error())
+    for _ in range(number):
+        workdir, name = scene.unfinished(), rng.choice(list(MOMENTS))
+        process = scene.site.start(workdir)
+        if not process.wait_for(moment(name, workdir, scene.life, scene.epoch, rng)):
+            process.end()  # done before: nothing was injected
+            continue
+        with faults.read_only(workdir):
+            met = process.end()
+        ended = scene.site.finish(workdir) if met.status else met  # 0: all was written before
+        error = met.error() if met.status else ""
+        yield scene.judged(f"it comes: {name}", workdir, ended, error)
 
 
 def two_runs(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]:
@@ -121,14 +132,16 @@ def _hashless(path: Path) -> str:
 
 
 def compiled(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]:
-    """Each file of the compilation cache that such a run has; it resumes with it."""
+    """Each file of the compilation cache that such a run has; one starts, and one resumes."""
     cache = Path(scene.site.environment["JAX_COMPILATION_CACHE_DIR"])
     intact = Path(shutil.copytree(cache, scene.folder / "cache_intact", dirs_exist_ok=True))
     for file in scene.chosen(faults.files(cache), rng):
+        program = file.name.rpartition("-")[0].rpartition("-")[0]
         for harm in (faults.truncate, faults.flip):
-            what = f"{file.name.rpartition('-')[0].rpartition('-')[0]}: {harm(file, rng)}"
-            yield scene.attempt(what, scene.unfinished(), lambda error: None)
-            shutil.copytree(intact, cache, dirs_exist_ok=True)
+            for begins, begin in (("starts", scene.fresh), ("resumes", scene.unfinished)):
+                what = f"{program}: {harm(file, rng)}, a run {begins}"
+                yield scene.attempt(what, begin(), lambda error: None)
+                shutil.copytree(intact, cache, dirs_exist_ok=True)
 
 
 def file_times(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]:

@@ -10,7 +10,10 @@ from scripts.campaigns.faults import Outcome, Scene
 from scripts.campaigns.judge import whole_steps
 from scripts.campaigns.process import MOMENTS, moment
 
-AT_THE_END = ("any time of its life", "as it takes the workdir", "results being written")
+AT_THE_END = {
+    "train": ("any time of its life", "as it takes the workdir", "results being written"),
+    "evaluate": ("any time of its life", "results being written"),
+}
 IN_TRAINING = tuple(name for name in MOMENTS if name != "results being written")
 TESTS_KILLED = 3  # times that a run is hit after its training, before it is let go
 
@@ -43,10 +46,12 @@ def chain(scene: Scene, rng: random.Random, most: int, which: signal.Signals) ->
     while len(hits) < most and tested < TESTS_KILLED:
         trained = scene.last_step in whole_steps(workdir)
         tested += trained
-        name = rng.choice(AT_THE_END if trained else IN_TRAINING)
-        was_hit, lost = hit(scene, workdir, name, rng, which)
+        script = rng.choice(tuple(AT_THE_END)) if trained else "train"
+        name = rng.choice(AT_THE_END[script] if trained else IN_TRAINING)
+        was_hit, lost = hit(scene, workdir, script, name, rng, which)
         if was_hit or lost:
-            hits.append(Outcome(name, "", lost))
+            where = name if script == "train" else f"{script}.py: {name}"
+            hits.append(Outcome(where, "", lost))
     of_end = scene.judged("", workdir, scene.site.finish(workdir)).lost
     if not hits:
         return [Outcome("never hit", "", of_end)] if of_end else []
@@ -54,11 +59,16 @@ def chain(scene: Scene, rng: random.Random, most: int, which: signal.Signals) ->
 
 
 def hit(
-    scene: Scene, workdir: Path, name: str, rng: random.Random, which: signal.Signals
+    scene: Scene,
+    workdir: Path,
+    script: str,
+    name: str,
+    rng: random.Random,
+    which: signal.Signals,
 ) -> tuple[bool, list[str]]:
-    """Start a run and send it a signal at a moment; whether that ended it, and what it lost."""
+    """Start a script and send it a signal at a moment; whether that ended it, and what it lost."""
     before = max(whole_steps(workdir), default=0)
-    process = scene.site.start(workdir)
+    process = scene.site.start(workdir, script)
     if reached := process.wait_for(moment(name, workdir, scene.life, scene.epoch, rng)):
         seen = max(whole_steps(workdir), default=0)
         process.send(which)

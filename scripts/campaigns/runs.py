@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
+from matplotlib.figure import Figure
 from ml_collections import config_flags
 
 from configs import demo
-from ifgan_jax import build, leak_report, report, results, study
+from ifgan_jax import build, comparison, leak_report, report, results, study, visualize
 from ifgan_jax.data.audit import image_hashes
 from ifgan_jax.data.averages import Averages
 from ifgan_jax.data.detector import read_detections
@@ -42,6 +43,13 @@ PROBE = {
     "representations": {"input": {"rank_1": MEASURE, "expression": MEASURE}},
 }  # fmt: skip
 FOLDS = {"train": SUBJECTS[:8], "validation": SUBJECTS[8:10], "test": SUBJECTS[10:], "audit": ["a"]}
+ROW = {"step": 1, "epoch": 0, "train/generator/l1": 0.5, "validation/accuracy": 0.25}
+RUN_FILES = {
+    "metrics.json": METRICS, "folds.json": FOLDS, "config.json": {"epochs": 1}, "probe.json": {},
+    "metrics.jsonl": ROW,
+}  # fmt: skip
+PICTURE = "pictures/transfer_grid.png"
+PNG = visualize.png_bytes(Figure(figsize=(1, 1)))
 
 
 class Runs:
@@ -85,29 +93,46 @@ def overrides(folder: Path) -> Attempt:
     return attempt
 
 
+def write_odd_run(rng: Random, folder: Path) -> None:
+    """A run's files as its pages read them, one of them mutated."""
+    which = one_of(rng, list(RUN_FILES))
+    for name, content in RUN_FILES.items():
+        (folder / name).write_text(json.dumps(content) + "\n")
+    (folder / which).write_bytes(bad_json(rng, (RUN_FILES | {"probe.json": PROBE})[which]) + b"\n")
+    (folder / PICTURE).write_bytes(PNG if below(rng, 6) else mutate(rng, PNG, [PNG]))
+
+
 def run_reports(folder: Path) -> Attempt:
-    row = {"step": 1, "epoch": 0, "train/generator/l1": 0.5}
-    whole = {"metrics.json": METRICS, "folds.json": FOLDS, "config.json": {"epochs": 1},
-             "probe.json": {}, "metrics.jsonl": row}  # fmt: skip
-    odd = whole | {"probe.json": PROBE}
+    (folder / PICTURE).parent.mkdir()
 
     def attempt(rng: Random) -> None:
-        for name, content in whole.items():
-            (folder / name).write_text(json.dumps(content) + "\n")
-        which = one_of(rng, list(whole))
-        (folder / which).write_bytes(bad_json(rng, odd[which]) + b"\n")
+        write_odd_run(rng, folder)
         report.write_report(folder)
 
     return attempt
 
 
+def comparisons(folder: Path) -> Attempt:
+    """The page of two runs, the second of which is odd."""
+    whole, odd = folder / "whole", folder / "odd"
+    for run in (whole, odd):
+        (run / PICTURE).parent.mkdir(parents=True)
+    for name, content in RUN_FILES.items():
+        (whole / name).write_text(json.dumps(content) + "\n")
+
+    def attempt(rng: Random) -> None:
+        write_odd_run(rng, odd)
+        comparison.write_comparison([whole, odd], folder / "page.html")
+
+    return attempt
+
+
 def metrics_lines(folder: Path) -> Attempt:
-    row = {"step": 1, "epoch": 0, "train/generator/l1": 0.5, "validation/accuracy": 0.25}
-    words = (json.dumps(row).encode() + b"\n", b"\n", b"{}", b"5\n", b"[]\n", b"\xff", b'"step"')
+    words = (json.dumps(ROW).encode() + b"\n", b"\n", b"{}", b"5\n", b"[]\n", b"\xff", b'"step"')
 
     def attempt(rng: Random) -> None:
         lines = nearly(rng, words[:1] * 4 + words, 6)
-        (folder / "metrics.jsonl").write_bytes(lines + (bad_json(rng, row) + b"\n") * below(rng, 2))
+        (folder / "metrics.jsonl").write_bytes(lines + (bad_json(rng, ROW) + b"\n") * below(rng, 2))
         for found in read_metrics(folder):
             assert {"step", "epoch"} <= found.keys()
 
@@ -225,9 +250,8 @@ def hashes(folder: Path) -> Attempt:
 TARGETS: dict[str, Target] = {
     "configs": Target(configs, ("config.json", *KEYS, *LAST_KEYS), 10_000),
     "overrides": Target(overrides, ("config", "command line", *LAST_KEYS), 10_000),
-    "run_reports": Target(
-        run_reports, ("metrics.json", "folds.json", "config.json", "probe.json"), 4_000
-    ),
+    "run_reports": Target(run_reports, (*RUN_FILES, PICTURE), 4_000),
+    "comparisons": Target(comparisons, tuple(f"/odd/{x}" for x in (*RUN_FILES, PICTURE)), 4_000),
     "metrics_lines": Target(metrics_lines, ("metrics.jsonl",), 60_000),
     "fold_files": Target(fold_files, ("folds_3.json",), 60_000),
     "seen": Target(seen, ("folds.json",), 30_000),

@@ -97,10 +97,10 @@ def _frames(tree: Tree, file: str, numbers: set[int]) -> dict[int, Picture]:
     frames: dict[int, Picture] = {}
     with open_video(io.BytesIO(tree.read(file)), str(tree.root / file)) as container:
         try:
-            for number, frame in enumerate(container.decode(video=0)):
+            stream = container.streams.video[0]
+            for number, frame in enumerate(container.decode(stream)):
                 if number in numbers:
-                    picture = frame.to_ndarray(format="gray")
-                    lying = picture.shape[0] != UPRIGHT_HEIGHT
+                    picture, lying = square_pixels(frame, stream), frame.height != UPRIGHT_HEIGHT
                     frames[number] = np.rot90(picture, -1) if lying else picture  # clockwise
                 if len(frames) == len(numbers):
                     break
@@ -109,6 +109,21 @@ def _frames(tree: Tree, file: str, numbers: set[int]) -> dict[int, Picture]:
     if missing := sorted(numbers - frames.keys()):
         raise UnreadablePictureError(f"{tree.root / file}: has no frame {missing[0]}")
     return frames
+
+
+def square_pixels(frame: Any, stream: Any) -> Picture:
+    """PyAV's frame in gray, stretched until pixels are square where its file says they are not.
+
+    Raises ValueError for a size beyond reason.
+    """
+    picture = frame.to_ndarray(format="gray")
+    aspect = float(stream.sample_aspect_ratio or 0)  # a pixel's width by its height, 0: unknown
+    if aspect <= 0 or aspect == 1:
+        return picture
+    height, width = picture.shape
+    size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+    refuse_large(*size)
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 
 # Containers of one file. Playlists and session descriptions FFmpeg would follow to other files, or
