@@ -132,11 +132,11 @@ def test_of_abandoned_writes_those_of_orbax_are_not_told():
     assert "orbax" not in done.stderr
 
 
-def test_rendered_faces_come_without_the_library_s_warnings(tmp_path: Path):
+def test_rendered_faces_come_without_the_library_s_words(tmp_path: Path):
     command = [sys.executable, "-c", RENDERED, str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.stdout.endswith("\n13\n"), done.stderr
+    assert done.stdout == "13\n", done.stderr  # TFDS would say that it downloads
     assert not [x for x in done.stderr.splitlines() if x and "rendering faces" not in x]
 
 

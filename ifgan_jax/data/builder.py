@@ -21,6 +21,7 @@ from ifgan_jax.data import host_tensorflow  # noqa: F401  (before TFDS loads Ten
 from ifgan_jax.data.align import ALIGNMENTS, GIVEN, align
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.qa import Report
+from ifgan_jax.data.records import write_records
 from ifgan_jax.data.vendor import bu3dfe, ck_plus, mmi, raf_db
 from ifgan_jax.data.vendor.example import Example, Found, differences, tally
 from ifgan_jax.data.vendor.pictures import read_pictures
@@ -282,9 +283,4 @@ def prepare(builder: VendorFaces, source: str | os.PathLike[str]) -> None:
     """Write the records, unless they are there; FileNotFoundError, LayoutError, ImportError."""
     if not pathlib.Path(source).is_dir():
         raise FileNotFoundError(f"{source}: no such folder. {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-    tfds.disable_progress_bar()  # ours knows the total
-    builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(
-            manual_dir=os.fspath(source), try_download_gcs=False
-        )
-    )
+    write_records(builder, manual_dir=os.fspath(source))

@@ -18,7 +18,7 @@ import tqdm
 from ifgan_jax.data import host_tensorflow  # noqa: F401  (before TFDS loads TensorFlow)
 from ifgan_jax.data.processes import usable_cores
 from ifgan_jax.data.protocol import Expression
-from ifgan_jax.data.records import read_records
+from ifgan_jax.data.records import read_records, write_records
 from ifgan_jax.data.synthetic.identity import AGES
 from ifgan_jax.data.synthetic.parallel import Request, records
 from ifgan_jax.data.synthetic.scene import DIFFICULTIES
@@ -171,7 +171,6 @@ def prepare(
     """
     known = SyntheticFaces.builder_configs  # TFDS wants these very objects for their names
     made = (known.get(config) or named(config)) if isinstance(config, str) else config
-    tfds.disable_progress_bar()  # ours knows the total
     try:
         builder = SyntheticFaces(
             processes=processes,
@@ -183,9 +182,7 @@ def prepare(
         raise ValueError(
             f"{data_dir}/synthetic_faces/{made.name}: cannot be opened ({error}); {REMEDY}"
         ) from error
-    builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-    )
+    write_records(builder)
     return builder
 
 
