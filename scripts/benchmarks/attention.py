@@ -63,7 +63,7 @@ def timed(config: ConfigDict, is_ours: bool, batch: int, side: int) -> Timed:
     return Timed(
         lambda: jax.block_until_ready(program(inputs)),
         facts,
-        lambda: device.limits(config.dtype),
+        functools.partial(device.limits, config.dtype),
     )
 
 

@@ -68,7 +68,7 @@ def start(config: ConfigDict, folder: str) -> Timed:
 
     run()
     facts |= {"state_s": state_s, "to_first_step_s": time.perf_counter() - begin}
-    return Timed(run, facts | ours.identity() | {"cache_hits": hits}, dict)
+    return Timed(run, facts | ours.identity() | {"cache_hits": hits}, lambda _: {})
 
 
 def summary(content: report.Result) -> report.Result:

@@ -10,8 +10,6 @@ from jax.typing import DTypeLike
 
 from scripts.benchmarks import system
 
-CEILING_SECONDS = 2.0  # of runs, of which the best counts
-
 
 def describe() -> dict[str, str | int]:
     """The device, and the processor with the cores that this process may use."""
@@ -25,8 +23,11 @@ def describe() -> dict[str, str | int]:
     }
 
 
-def ceilings(dtype: DTypeLike) -> dict[str, float]:
-    """The best of several large products (FLOP/s) and copies (bytes/s), of one device."""
+def ceilings(dtype: DTypeLike, seconds: float) -> dict[str, float]:
+    """The best of several large products (FLOP/s) and copies (bytes/s), of one device.
+
+    seconds: of products, and of copies; at least one of each.
+    """
     where = jax.devices()[0].platform
     side, length = ceiling_sizes(where)
     matrix = jax.random.normal(jax.random.key(0), (side, side)).astype(dtype)
@@ -39,7 +40,8 @@ def ceilings(dtype: DTypeLike) -> dict[str, float]:
         nonlocal vector
         vector = add(vector).block_until_ready()
 
-    return rates(where, best(lambda: product(matrix).block_until_ready()), best(copy))
+    product_s = best(lambda: product(matrix).block_until_ready(), seconds)
+    return rates(where, product_s, best(copy, seconds))
 
 
 def ceiling_sizes(where: str) -> tuple[int, int]:
@@ -56,22 +58,22 @@ def rates(where: str, product_s: float, copy_s: float) -> dict[str, float]:
     }
 
 
-def best(run: Callable[[], object]) -> float:
-    """Seconds of the fastest of several runs, the first one not counted."""
+def best(run: Callable[[], object], seconds: float) -> float:
+    """Seconds of the fastest of the runs that `seconds` hold, the first one not counted."""
     run()
     times: list[float] = []
-    while sum(times) < CEILING_SECONDS:
+    while not times or sum(times) < seconds:
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
     return min(times)
 
 
-def limits(dtype: DTypeLike) -> dict[str, Any]:
+def limits(dtype: DTypeLike, seconds: float) -> dict[str, Any]:
     """What `Timed.finish` tells: the peak of memory first, for measuring ceilings takes some, too.
 
     The accelerator's memory, or on a CPU this whole process's.
     """
     stats = jax.devices()[0].memory_stats() or {}
     peak = int(stats.get("peak_bytes_in_use", system.peak_memory()))
-    return {"peak_memory_bytes": peak, "ceilings": ceilings(dtype)}
+    return {"peak_memory_bytes": peak, "ceilings": ceilings(dtype, seconds)}

@@ -74,7 +74,7 @@ def loop(config: ConfigDict, real: bool, steps: int) -> Timed:
             spent.append(np.diff(marks))
         jax.block_until_ready((state, metrics))
 
-    def finish() -> dict[str, float]:
+    def finish(_: float) -> dict[str, float]:
         parts = np.mean(spent[WARM_UP * steps :], axis=0).tolist()
         python = dict(zip(PARTS, parts, strict=True)) | {"python_s": sum(parts)}
         python["idle_share_in_trace"] = trace.idle_share(run)

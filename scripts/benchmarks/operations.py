@@ -160,7 +160,7 @@ def _all_in_turn(
     operations: list[Operation],
     prepared: Callable[[Operation], Callable[[], object]],
     facts: dict[str, Any],
-    ceilings: Callable[[], dict[str, float]],
+    ceilings: Callable[[float], dict[str, float]],
 ) -> Timed:
     """A run is each operation once; the seconds of each come with `finish`, and the ceilings."""
     functions = [prepared(operation) for operation in operations]
@@ -173,8 +173,9 @@ def _all_in_turn(
             function()
             times[-1].append(time.perf_counter() - start)
 
-    def finish() -> dict[str, Any]:
-        return {"seconds": np.median(times[WARM_UP:], axis=0).tolist(), "ceilings": ceilings()}
+    def finish(seconds: float) -> dict[str, Any]:
+        each = np.median(times[WARM_UP:], axis=0).tolist()
+        return {"seconds": each, "ceilings": ceilings(seconds)}
 
     return Timed(run, facts, finish)
 

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -110,7 +111,7 @@ def memory(program: Any) -> dict[str, int]:
 def train_step(config: ConfigDict, augmented: bool) -> Timed:
     """The whole step; not `augmented`, it takes faces of the model's size as they are."""
     _, facts, run = train_program(config, augmented)
-    return Timed(run, facts, lambda: device.limits(config.dtype))
+    return Timed(run, facts, partial(device.limits, config.dtype))
 
 
 def train_program(
@@ -157,5 +158,5 @@ def inference(config: ConfigDict, batch_size: int) -> Timed:
     return Timed(
         lambda: jax.block_until_ready(program(state, faces.image)),
         facts,
-        lambda: device.limits(config.dtype),
+        partial(device.limits, config.dtype),
     )

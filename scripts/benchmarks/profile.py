@@ -62,7 +62,7 @@ def profiled(config: ConfigDict) -> Timed:
         for _ in range(STEPS):
             run()
 
-    def finish() -> dict[str, Any]:
+    def finish(_: float) -> dict[str, Any]:
         found = trace.operations(several)
         seconds: dict[str, float] = collections.defaultdict(float)
         for name, start, end in found:

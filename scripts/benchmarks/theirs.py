@@ -156,9 +156,12 @@ def _arithmetic(config: ConfigDict, torch: Any, where: str) -> Any:
 
 
 def _timed(run: Callable[[], None], config: ConfigDict, torch: Any, where: str) -> Timed:
-    def limits() -> dict[str, Any]:
+    def limits(seconds: float) -> dict[str, Any]:
         peak = torch.cuda.max_memory_allocated() if where == "cuda" else system.peak_memory()
-        return {"peak_memory_bytes": peak, "ceilings": ceilings(config.dtype, torch, where)}
+        return {
+            "peak_memory_bytes": peak,
+            "ceilings": ceilings(config.dtype, torch, where, seconds),
+        }
 
     facts = {
         "versions": {"torch": torch.__version__},
@@ -179,11 +182,11 @@ def blocked(run: Callable[[], object], torch: Any, where: str) -> Callable[[], N
     return until_done
 
 
-def ceilings(dtype: str, torch: Any, where: str) -> dict[str, float]:
+def ceilings(dtype: str, torch: Any, where: str, seconds: float) -> dict[str, float]:
     """PyTorch's own large product and copy on the device, as `device.ceilings`."""
     side, length = device.ceiling_sizes(where)
     matrix = torch.randn(side, side, device=where).to(getattr(torch, dtype))
     vector, copy = torch.ones(length, device=where), torch.empty(length, device=where)
-    product = device.best(blocked(lambda: matrix @ matrix, torch, where))
-    add = device.best(blocked(lambda: torch.add(vector, 1, out=copy), torch, where))
+    product = device.best(blocked(lambda: matrix @ matrix, torch, where), seconds)
+    add = device.best(blocked(lambda: torch.add(vector, 1, out=copy), torch, where), seconds)
     return device.rates(where, product, add)

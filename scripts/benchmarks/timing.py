@@ -10,7 +10,6 @@ import multiprocessing.connection
 import os
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,13 +23,13 @@ MOST_STEPS = 200  # in one turn
 class Timed(NamedTuple):
     """What a side's process builds. All facts go into the JSON as they are.
 
-    finish: called after the last turn, for more facts, such as `peak_memory_bytes` (of the turns
-    alone where the system can tell).
+    finish: called after the last turn with the seconds of one, for more facts, such as
+    `peak_memory_bytes` (of the turns alone where the system can tell).
     """
 
     run: Callable[[], object]  # one step, over when it returns
     facts: dict[str, Any]
-    finish: Callable[[], dict[str, Any]]
+    finish: Callable[[float], dict[str, Any]]
 
 
 class Side(NamedTuple):
@@ -75,12 +74,12 @@ def alternate(
     workers: dict[str, _Worker] = {}
     try:
         for name, side in sides.items():
-            workers[name] = _Worker(side, limit)
+            workers[name] = _Worker(side, limit, seconds)
             _try(workers[name].get_ready, found, name)
         for round_ in range(rounds):
             left = [name for name in sides if name not in found]
             for name in reversed(left) if round_ % 2 else left:
-                _try(partial(workers[name].turn, seconds), found, name)
+                _try(workers[name].turn, found, name)
         for name in sides:
             if name not in found:
                 _try(workers[name].finish, found, name)
@@ -112,21 +111,21 @@ def _try(action: Callable[[], None], found: dict[str, Measured], name: str) -> N
 class _Worker:
     """The parent's end of one side's process."""
 
-    def __init__(self, side: Side, limit: float) -> None:
+    def __init__(self, side: Side, limit: float, seconds: float) -> None:
         context = multiprocessing.get_context("spawn")  # XLA's and OpenMP's threads do not fork
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, side))
+        self._process = context.Process(target=_serve, args=(theirs, side, seconds))
         self._process.start()
         theirs.close()
-        self._limit = limit
+        self._limit, self._seconds = limit, seconds
         self._times: list[float] = []
         self._others: list[float] = []  # of each turn
 
     def get_ready(self) -> None:
         self._facts, self._warm = self._receive()
 
-    def turn(self, seconds: float) -> None:
-        steps = min(MOST_STEPS, max(1, math.ceil(seconds / self._warm[-1])))
+    def turn(self) -> None:
+        steps = min(MOST_STEPS, max(1, math.ceil(self._seconds / self._warm[-1])))
         times, others = self._ask(steps)
         self._times += times
         self._others.append(others)
@@ -161,7 +160,7 @@ class _Worker:
         return answer
 
 
-def _serve(pipe: multiprocessing.connection.Connection, side: Side) -> None:
+def _serve(pipe: multiprocessing.connection.Connection, side: Side, seconds: float) -> None:
     """A side's process: build, warm up, then a number of steps on demand; 0 ends it."""
     try:
         timed = side.build(*side.arguments)
@@ -171,7 +170,7 @@ def _serve(pipe: multiprocessing.connection.Connection, side: Side) -> None:
             others = system.OthersWork()
             times = _times(timed.run, steps)
             pipe.send((False, (times, others.share())))
-        pipe.send((False, timed.finish()))
+        pipe.send((False, timed.finish(seconds)))
     except Exception as error:  # of a library, of any kind: it is told, and the others go on
         first_line = (str(error).splitlines() or [""])[0]
         pipe.send((True, f"{type(error).__name__}: {first_line}"))

@@ -19,7 +19,7 @@ def noted(name: str, log: Path, seconds: float = 0.0) -> Timed:
             stream.write(name)
         time.sleep(seconds)
 
-    return Timed(run, {"name": name}, lambda: {"finished": True})
+    return Timed(run, {"name": name}, lambda seconds: {"seconds": seconds})
 
 
 def raising(when: str) -> Timed:
@@ -36,7 +36,7 @@ def raising(when: str) -> Timed:
         if when == "sleep" and steps == WARM_UP + 1:
             time.sleep(60)
 
-    def finish() -> dict[str, str]:
+    def finish(_: float) -> dict[str, str]:
         raise OSError("at the end")
 
     if when == "build":
@@ -52,7 +52,7 @@ def test_sides_take_turns_in_reverse_every_other_round(tmp_path: Path):
     assert log.read_text() == warm + "abc" + "cba" + "abc"
     for name, side in found.items():
         assert len(side.times) == 3
-        assert side.facts == {"name": name, "finished": True}
+        assert side.facts == {"name": name, "seconds": 0.0}
         assert not side.failed
 
 
