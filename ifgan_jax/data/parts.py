@@ -78,13 +78,8 @@ def load_parts(
         n: _load(n, data_dir, (image_size, image_size, channels), num_classes, load)
         for n in dict.fromkeys((name, *additional, *averages_from))
     }
-    if averages_from and sets[name].subjects:
-        raise ValueError(
-            f"data.averages_from: {name} is posed itself: faces outside its training part would "
-            "reach its target faces; leave it empty, and name the sets in data.additional"
-        )
-    if not (averages_from or any(sets[n].subjects for n in (name, *additional))):
-        raise ValueError(f"data.averages_from: {name} is not posed; name posed sets to average")
+    posed = [n for n in (name, *additional) if sets[n].subjects]
+    _check_averages(name, posed, averages_from)
     folds: dict[str, list[list[str]]] = {}
     cut = {}
     for n in (name, *additional):
@@ -109,11 +104,9 @@ def load_parts(
         strict=strict,
         cache=None if name.startswith(FAKE) else Path(data_dir) / "hashes",
     )
-    if averages_from:
-        posed = [sets[n].splits["faces"] for n in averages_from]
-    else:
-        posed = [cut[n]["train"] for n in cut if sets[n].subjects]
-    averaged = joined(posed)
+    averaged = joined(
+        [sets[n].splits["faces"] for n in averages_from] or [cut[n]["train"] for n in posed]
+    )
     return Parts(
         **used,
         averages=average_faces(averaged.select(averaged.labels < num_classes), num_classes),
@@ -142,6 +135,17 @@ def _load(
                 f"{shape[0]} and data.channels {shape[2]}"
             )
     return prepared
+
+
+def _check_averages(name: str, posed: Sequence[str], averages_from: Sequence[str]) -> None:
+    """posed: those of the sets that are trained on."""
+    if averages_from and name in posed:
+        raise ValueError(
+            f"data.averages_from: {name} is posed itself: faces outside its training part would "
+            "reach its target faces; leave it empty, and name the sets in data.additional"
+        )
+    if not (averages_from or posed):
+        raise ValueError(f"data.averages_from: {name} is not posed; name posed sets to average")
 
 
 def _folds(name: str, data_dir: str | Path, subjects: list[str], num_folds: int) -> list[list[str]]:

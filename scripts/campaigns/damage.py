@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scripts.campaigns import faults
 from scripts.campaigns.faults import Outcome, Scene
-from scripts.campaigns.process import MOMENTS, ROOT, moment
+from scripts.campaigns.process import MOMENTS, ROOT
 
 DISK = 16  # MiB: a whole run of `patterns` takes about 6
 LEFT = {"nothing": 0, "a page": 4096, "the metrics": 200_000}  # bytes; a checkpoint has a million
@@ -26,7 +26,7 @@ def full_disk(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome
         with faults.small_disk(scene.folder / "disk", DISK) as disk:
             workdir, filler = disk / "run", disk / "filler"
             process = scene.site.start(workdir)
-            reached = process.wait_for(moment(name, workdir, scene.life, scene.epoch, rng))
+            reached = scene.reached(process, name, workdir, rng)
             _fill(filler, LEFT[left])
             first = process.end()
             if not reached and first.status == 0:  # done before: nothing was injected
@@ -63,7 +63,7 @@ def read_only(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome
     for _ in range(number):
         workdir, name = scene.unfinished(), rng.choice(list(MOMENTS))
         process = scene.site.start(workdir)
-        if not process.wait_for(moment(name, workdir, scene.life, scene.epoch, rng)):
+        if not scene.reached(process, name, workdir, rng):
             process.end()  # done before: nothing was injected
             continue
         with faults.read_only(workdir):
@@ -78,9 +78,7 @@ def two_runs(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]
     for i in range(number):
         workdir, name = scene.unfinished(), rng.choice(LATER)
         first = scene.site.start(workdir)
-        if late := i % 2 == 1 and first.wait_for(
-            moment(name, workdir, scene.life, scene.epoch, rng)
-        ):
+        if late := i % 2 == 1 and scene.reached(first, name, workdir, rng):
             first.send(signal.SIGSTOP)  # or it might be done before the second one begins
         second = scene.site.finish(workdir)
         if late:
@@ -168,7 +166,7 @@ def clock(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]:
         workdir = scene.unfinished()
         name = rng.choice(("after a step", "checkpoint being written"))
         process = scene.site.start(workdir, **backwards(0.0))
-        reached = process.wait_for(moment(name, workdir, scene.life, scene.epoch, rng))
+        reached = scene.reached(process, name, workdir, rng)
         if reached:
             process.send(signal.SIGKILL)
         if process.end().status == 0:  # done before: nothing was injected

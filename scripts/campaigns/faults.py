@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.campaigns.judge import Judge, whole_steps
-from scripts.campaigns.process import Ended, Site
+from scripts.campaigns.process import Ended, Process, Site, moment
 
 
 class Outcome(NamedTuple):
@@ -73,6 +73,10 @@ class Scene:
         if ended.status == 0:
             return Outcome(where, error, self.judge.differences(workdir))
         return Outcome(where, error or ended.error(), [f"it did not go on: {ended.error()}"])
+
+    def reached(self, process: Process, name: str, workdir: Path, rng: random.Random) -> bool:
+        """Whether a moment of the life of a process just started came before it ended."""
+        return process.wait_for(moment(name, workdir, self.life, self.epoch, rng))
 
     def attempt(self, where: str, workdir: Path, remedy: Callable[[str], None]) -> Outcome:
         """Start a run; if it is refused, do what the error says and start it again.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scripts.campaigns.faults import Outcome, Scene
 from scripts.campaigns.judge import whole_steps
-from scripts.campaigns.process import MOMENTS, moment
+from scripts.campaigns.process import MOMENTS
 
 AT_THE_END = {
     "train": ("any time of its life", "as it takes the workdir", "results being written"),
@@ -69,7 +69,7 @@ def hit(
     """Start a script and send it a signal at a moment; whether that ended it, and what it lost."""
     before = max(whole_steps(workdir), default=0)
     process = scene.site.start(workdir, script)
-    if reached := process.wait_for(moment(name, workdir, scene.life, scene.epoch, rng)):
+    if reached := scene.reached(process, name, workdir, rng):
         seen = max(whole_steps(workdir), default=0)
         process.send(which)
     ended = process.end()

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
-from matplotlib.figure import Figure
 from ml_collections import config_flags
 
 from configs import demo
-from ifgan_jax import build, comparison, leak_report, report, results, study, visualize
+from ifgan_jax import build, comparison, leak_report, report, results, study
 from ifgan_jax.data.audit import image_hashes
 from ifgan_jax.data.averages import Averages
 from ifgan_jax.data.detector import read_detections
@@ -23,6 +22,7 @@ from ifgan_jax.leak import seen_people
 from ifgan_jax.predict import open_run
 from ifgan_jax.workdir import flatten, read_metrics
 from scripts import command_line
+from scripts.campaigns.deliveries import FACE
 from scripts.campaigns.mutations import Random, bad_json, below, mutate, nearly, one_of
 from scripts.campaigns.tries import Attempt, Target
 
@@ -49,7 +49,6 @@ RUN_FILES = {
     "metrics.jsonl": ROW,
 }  # fmt: skip
 PICTURE = "pictures/transfer_grid.png"
-PNG = visualize.png_bytes(Figure(figsize=(1, 1)))
 
 
 class Runs:
@@ -93,18 +92,25 @@ def overrides(folder: Path) -> Attempt:
     return attempt
 
 
-def write_odd_run(rng: Random, folder: Path) -> None:
-    """A run's files as its pages read them, one of them mutated."""
-    which = one_of(rng, list(RUN_FILES))
+def write_run(folder: Path) -> None:
+    """A run's files as its pages read them."""
+    (folder / PICTURE).parent.mkdir(parents=True, exist_ok=True)
+    FACE.save(folder / PICTURE)
     for name, content in RUN_FILES.items():
         (folder / name).write_text(json.dumps(content) + "\n")
+
+
+def write_odd_run(rng: Random, folder: Path) -> None:
+    """The same with one of the texts, and every sixth picture, mutated."""
+    write_run(folder)
+    which = one_of(rng, list(RUN_FILES))
     (folder / which).write_bytes(bad_json(rng, (RUN_FILES | {"probe.json": PROBE})[which]) + b"\n")
-    (folder / PICTURE).write_bytes(PNG if below(rng, 6) else mutate(rng, PNG, [PNG]))
+    if below(rng, 6) == 0:
+        png = (folder / PICTURE).read_bytes()
+        (folder / PICTURE).write_bytes(mutate(rng, png, [png]))
 
 
 def run_reports(folder: Path) -> Attempt:
-    (folder / PICTURE).parent.mkdir()
-
     def attempt(rng: Random) -> None:
         write_odd_run(rng, folder)
         report.write_report(folder)
@@ -115,10 +121,7 @@ def run_reports(folder: Path) -> Attempt:
 def comparisons(folder: Path) -> Attempt:
     """The page of two runs, the second of which is odd."""
     whole, odd = folder / "whole", folder / "odd"
-    for run in (whole, odd):
-        (run / PICTURE).parent.mkdir(parents=True)
-    for name, content in RUN_FILES.items():
-        (whole / name).write_text(json.dumps(content) + "\n")
+    write_run(whole)
 
     def attempt(rng: Random) -> None:
         write_odd_run(rng, odd)
