@@ -185,12 +185,11 @@ def _advice(path: Path, error: Exception) -> str:
 def write_manifest(path: Path) -> None:
     """Write `path`/manifest.json, the last act of a save: atomic, so it survives a kill."""
     files = {}
-    for file in sorted(path.rglob("*")):
-        if file.is_file():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            files[file.relative_to(path).as_posix()] = [file.stat().st_size, digest]
+    for file in _files(path):
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        files[file.relative_to(path).as_posix()] = [file.stat().st_size, digest]
     partial = path / (MANIFEST + ".partial")
     with partial.open("w") as stream:
         json.dump(files, stream)
@@ -212,7 +211,8 @@ def verify(path: Path) -> None:
             }
     except (*ABSENT, *MALFORMED) as error:
         raise DamagedCheckpointError(f"checkpoint {path}: no readable {MANIFEST}") from error
-    present = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
+    with _readable(path):
+        present = {file.relative_to(path).as_posix() for file in _files(path)}
     if odd := present.symmetric_difference([MANIFEST, *files]):
         raise DamagedCheckpointError(f"checkpoint {path}: missing or extra file {min(odd)}")
     for name, (size, digest) in files.items():
@@ -226,6 +226,16 @@ def verify(path: Path) -> None:
             raise DamagedCheckpointError(f"checkpoint {path}: {name}: {error}") from error
         if not whole:
             raise DamagedCheckpointError(f"checkpoint {path}: {name} is damaged")
+
+
+def _files(path: Path) -> list[Path]:
+    """All files below, in order. Raises OSError for a folder that cannot be listed."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found = os.walk(path, onerror=refuse)
+    return sorted(Path(folder, name) for folder, _, names in found for name in names)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from ifgan_jax.report import (
     FACTS,
     HEADLINES,
     REMEDY,
+    check_no_links,
     images_by_class,
     read_json,
     recall,
@@ -135,6 +136,7 @@ def _read(workdirs: Sequence[Path]) -> list[Run]:
     for folder in workdirs:
         if not folder.is_dir():
             raise FileNotFoundError(f"no run in {folder}: there is no such folder")
+        check_no_links(folder)
     whole = [folder.resolve() for folder in workdirs]
     if len(whole) < 2 or len(set(whole)) < len(whole):
         given = ", ".join(map(str, workdirs))

@@ -62,8 +62,9 @@ def evaluate_run(
 
     All processes call this, and the first one writes.
 
-    Raises what `predict.restore` and `check_data` raise.
+    Raises what `predict.restore`, `check_data` and `report.check_no_links` raise.
     """
+    report.check_no_links(workdir)
     restored = restore(workdir, config, compiled)
     check_data(config, parts, restored.progress)
     selected, last, progress = restored.selected, restored.last, restored.progress

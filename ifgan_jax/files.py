@@ -6,6 +6,7 @@ Nothing that a file holds is run (no pickle), and no array takes more memory tha
 import contextlib
 import json
 import math
+import stat
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ MALFORMED = (
     TypeError,
     ValueError,
 )
+LARGEST = 2**30  # bytes of one file: a video of MMI has some 10 MB
 
 
 @contextlib.contextmanager
@@ -35,10 +37,20 @@ def of_file(path: Path, remedy: str) -> Iterator[None]:
         raise ValueError(f"{path} is damaged ({error!r}): {remedy}") from error
 
 
+def read_file(path: Path, largest: int = LARGEST) -> bytes:
+    """A file's content; OSError when it cannot be read, is too large, or would have one wait."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):  # a pipe, say
+        raise FileNotFoundError(f"{path} is no file")
+    if found.st_size > largest:
+        raise OSError(f"{path} has more than {largest} bytes")
+    return path.read_bytes()
+
+
 def read_object(path: Path, remedy: str) -> dict[str, Any]:
     """The JSON object in a file. Raises OSError, or ValueError naming the file."""
     with of_file(path, remedy):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_file(path))
         if not isinstance(content, dict):
             raise TypeError(f"a {type(content).__name__} in place of an object")
         return content
@@ -52,7 +64,7 @@ def read_png(path: Path, remedy: str) -> bytes | None:
     check_no_link(path)
     if not path.exists():
         return None
-    content = path.read_bytes()
+    content = read_file(path)
     if not content.startswith(b"\x89PNG"):
         raise ValueError(f"{path} is no PNG: {remedy}")
     return content

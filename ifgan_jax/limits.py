@@ -49,7 +49,7 @@ LIMITS: dict[str, Limits] = {
     "loss.island_alpha": (float, 0, ANY),
     "loss.centre_step": (float, 0, ANY),
     "centre_deviation": (float, 0, ANY),
-    "evaluation.batch_size": (int, 1, ANY),
+    "evaluation.batch_size": (int, 1, 2**16),  # each batch is filled up to it
     **{
         f"optimizers.{player}.{key}": limits
         for player in ("generator", "discriminator", "classifier")

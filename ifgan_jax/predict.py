@@ -3,6 +3,7 @@
 Batch by batch, as numpy arrays; of the checkpoint that validation selected.
 """
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
@@ -75,26 +76,25 @@ def restore(workdir: Path, config: ConfigDict, compiled: build.Compiled) -> Rest
     whole, and ValueError when it is of another config. A damaged selected checkpoint is told, and
     the last one taken in its place.
     """
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    if not checkpoints.steps():
-        raise FileNotFoundError(f"{workdir} has no checkpoint: train it first")
-    template = build.abstract_state(compiled, config)
-    last, progress = checkpoints.restore_latest(template)
-    check_metadata(checkpoints.directory, progress)
-    if progress["config_hash"] != config_hash(config):
-        raise ValueError(
-            f"{workdir / 'config.json'} is not what this run was trained with: mend it, or give "
-            "the run's own command again, which names the keys that differ"
-        )
-    selected, validation_accuracy = last, None
-    try:
-        if best := progress["best_step"]:  # 0 before the first validation
-            if best != progress["step"]:
-                selected, _ = checkpoints.restore(template, step=best)
-            validation_accuracy = progress["best_accuracy"]
-    except DamagedCheckpointError as error:
-        LOGGER.warning("%s; taking the last one in its place", error)
-    checkpoints.close()
+    with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
+        if not checkpoints.steps():
+            raise FileNotFoundError(f"{workdir} has no checkpoint: train it first")
+        template = build.abstract_state(compiled, config)
+        last, progress = checkpoints.restore_latest(template)
+        check_metadata(checkpoints.directory, progress)
+        if progress["config_hash"] != config_hash(config):
+            raise ValueError(
+                f"{workdir / 'config.json'} is not what this run was trained with: mend it, or "
+                "give the run's own command again, which names the keys that differ"
+            )
+        selected, validation_accuracy = last, None
+        try:
+            if best := progress["best_step"]:  # 0 before the first validation
+                if best != progress["step"]:
+                    selected, _ = checkpoints.restore(template, step=best)
+                validation_accuracy = progress["best_accuracy"]
+        except DamagedCheckpointError as error:
+            LOGGER.warning("%s; taking the last one in its place", error)
     return Restored(selected, last, validation_accuracy, progress)
 
 
@@ -127,9 +127,12 @@ class Predictor:
     def __call__(self, images: np.ndarray | Sequence[np.ndarray]) -> HostPrediction:
         """What G and E say of aligned faces, uint8 (n, s, s, c), 0 black to 255 white.
 
-        The side s is `data.image_size` of the run's config, of which the centre is looked at. The
-        first call compiles.
-        Raises ValueError for faces of another size or type.
+        The side s is `data.image_size` of the run's config, of which the centre, p pixels wide
+        (`data.crop`), is looked at. The first call compiles.
+        Returns source and generated faces in [-1, 1], (n, p, p, c) (of the baseline no generated
+        ones: its source again), probabilities (n, num_classes) in [0, 1], and E's features (n, d).
+        Raises ValueError for faces of another size or type, FloatingPointError where weights that
+        were spoilt give no number.
         """
         data, shapes = self.config.data, {np.shape(image) for image in images}
         types = {np.asarray(image).dtype.name for image in images}

@@ -22,6 +22,7 @@ from ifgan_jax.tables import html_table
 from ifgan_jax.workdir import read_metrics, write_text
 
 REMEDY = "run the evaluation again"
+SHOWN = ("config.json", "folds.json", "metrics.json", "metrics.jsonl", "pictures", "probe.json")
 
 # Key of metrics.json, its name, and how to read it; shares lie in [0, 1].
 HEADLINES = (
@@ -136,6 +137,7 @@ def write_report(workdir: Path) -> Path:
     """
     if not workdir.is_dir():
         raise FileNotFoundError(f"no run in {workdir}: there is no such folder")
+    check_no_links(workdir)
     with _of_run(workdir / "metrics.json") as metrics:
         shown = {
             "headlines": _headline_table(metrics),
@@ -221,10 +223,11 @@ def recall(value: float | None) -> str:
 def _figures(folder: Path) -> Iterable[str]:
     """The known pictures in their order, then any other, each with heading and caption."""
     known = {name: (heading, caption) for name, heading, caption in PICTURES}
-    others = sorted(path.stem for path in folder.glob("*.png") if path.stem not in known)
-    for name in [*known, *others]:
-        heading, caption = known.get(name, (name, ""))
+    for name, (heading, caption) in known.items():
         yield page.figure(heading, read_png(folder / f"{name}.png", REMEDY), caption)
+    for path in sorted(folder.glob("[!.]*.png")):
+        if path.stem not in known:
+            yield page.figure(path.stem, read_png(path, "remove it"), "")
 
 
 def _leak(found: Mapping[str, Any]) -> str:
@@ -271,9 +274,14 @@ def _json_block(content: Mapping[str, Any]) -> str:
     return f"<pre>{html.escape(json.dumps(content, indent=1))}</pre>"
 
 
+def check_no_links(workdir: Path) -> None:
+    """ValueError naming what of SHOWN is a link, and would show what lies elsewhere."""
+    for name in SHOWN:
+        check_no_link(workdir / name)
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """What the file holds, {} where there is none; ValueError naming a damaged one, or a link."""
-    check_no_link(path)
+    """What the file holds, {} where there is none; ValueError naming a damaged one."""
     return read_object(path, REMEDY) if path.exists() else {}
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from ml_collections import ConfigDict
 from scipy import stats
 
-from ifgan_jax.files import MALFORMED
+from ifgan_jax.files import MALFORMED, read_file
 from ifgan_jax.workdir import FREE_KEYS, config_hash, flatten, write_json
 
 SINGLE_RUNS = ("seed", "data.fold")  # in which the runs of one cell differ
@@ -106,7 +106,7 @@ def collect(folders: Iterable[Path]) -> tuple[list[Result], list[Failure]]:
             raise FileNotFoundError(f"{folder}: there is no such folder of results")
         for path in sorted(folder.glob("*.json")):
             try:
-                content = json.loads(path.read_text(encoding="utf-8"))
+                content = json.loads(read_file(path))
                 if path.name.endswith(FAILED):
                     name = path.name.removesuffix(FAILED)
                     failures[name] = Failure(name, str(content["error"]))

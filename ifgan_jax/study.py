@@ -19,7 +19,7 @@ from jaxtyping import Float, Int, Int16
 from scipy import stats
 
 from ifgan_jax import bootstrap, leak_report, tables, visualize
-from ifgan_jax.files import MALFORMED
+from ifgan_jax.files import MALFORMED, read_file
 from ifgan_jax.published import METHODS
 from ifgan_jax.tables import Table
 from ifgan_jax.workdir import told, write_bytes
@@ -60,7 +60,7 @@ def collect(folder: Path) -> list[Run]:
     runs = []
     for path in sorted(folder.glob("*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_file(path))
             people = content["people"]
             right, images = (np.array([one[i] for one in people.values()], int) for i in (0, 1))
             tested_on = (content["data"], *people)
@@ -197,7 +197,7 @@ def probes(folder: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(folder.glob("*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_file(path))
             one = _merged([content])
             leak_report.table(one)  # all that is shown is there
             found[f"{content['setting']}-{content['method']}"].append(one)

@@ -16,6 +16,7 @@ import operator
 import os
 import platform
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from ifgan_jax.files import MALFORMED, of_file, read_object
+from ifgan_jax.files import MALFORMED, of_file, read_file, read_object
 
 LOGGER = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ FREE_KEYS = (
     "generator.attention_block",
     "evaluation.batch_size",
 )
+LARGEST_LOG = 2**33  # bytes of metrics.jsonl: some millions of steps
 EXTENDABLE = "epochs"  # may grow on a resume; history.jsonl records it
 
 
@@ -69,9 +71,8 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
     _check_name(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        probe = workdir / ".writable"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # another process of the run may have been here
+        with tempfile.TemporaryFile(dir=workdir):
+            pass
     except OSError as error:
         raise OSError(f"workdir {workdir} cannot be written: {error}") from error
     if (workdir / "config.json").exists():
@@ -111,7 +112,7 @@ def claim(workdir: Path, config: ConfigDict) -> None:
     """
     started = {"epochs": config.epochs, "versions": versions()}
     history = workdir / "history.jsonl"
-    before = history.read_bytes() if history.exists() else b""
+    before = read_file(history) if history.exists() else b""
     write_bytes(history, before + json.dumps(started).encode() + b"\n")
     write_json(workdir / "versions.json", started["versions"])
     write_json(workdir / "config.json", json.loads(config.to_json_best_effort()))
@@ -189,6 +190,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """As `write_text`; what could not be written whole is removed, and named by the error."""
     partial = path.with_name(path.name + ".partial")
     try:
+        partial.unlink(missing_ok=True)  # what was there may be a link, to be written through
         partial.write_bytes(content)
         partial.replace(path)
     except OSError as error:
@@ -247,7 +249,8 @@ def read_metrics(workdir: Path) -> list[dict[str, int | float]]:
     Raises ValueError naming the line when another one is damaged or is no row of numbers.
     """
     path = workdir / "metrics.jsonl"
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    content = read_file(path, largest=LARGEST_LOG) if path.exists() else b""
+    lines = content.splitlines(keepends=True)
     rows: list[dict[str, int | float]] = []
     for number, line in enumerate(lines, 1):
         try:

@@ -14,6 +14,10 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
+LESS_MEMORY = (
+    "smaller batches take less (--config.batch_size, --config.evaluation.batch_size), and so does "
+    "--config.remat=blocks in training"
+)
 MEASURED_JAXLIB = "0.10.2"
 SILENT = re.compile(r"[/\\](orbax|tensorflow_datasets|jax2onnx|onnx_ir)[/\\]")
 T = TypeVar("T")
@@ -47,6 +51,11 @@ def run(
             main(*[given] * bool(takes))
         except (ValueError, OSError, FloatingPointError, ImportError) as error:
             raise SystemExit(f"error: {error}") from error
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):  # JAX's
+                raise
+            first = (str(error) or "MemoryError").splitlines()[0]
+            raise SystemExit(f"error: not enough memory ({first}): {LESS_MEMORY}") from error
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise SystemExit(130) from None  # 128 + SIGINT, as shells say it

@@ -5,7 +5,8 @@
 Faces are found and aligned as the run's data were (extra `align`), or taken as they are with
 --aligned. Writes predictions.csv and predictions.jsonl, a row for each face, and one that says why
 for each picture without; with --pictures also, for each face, what G made of it and where it
-looked, as pictures/<what the row has for "picture">.png.
+looked, as pictures/<what the row has for "picture">.png. The tables grow as *.partial and get their
+names at the end. Answers that --output has from before go as soon as there are new ones.
 """
 
 import contextlib
@@ -14,8 +15,9 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from absl import flags
@@ -31,13 +33,13 @@ ALIGNMENT = flags.DEFINE_enum(
 EVERY = flags.DEFINE_integer("every", 1, "Of a video every so many-th frame.", lower_bound=1)
 PICTURES = flags.DEFINE_bool("pictures", False, "Draw input, generated face and attention, too.")
 TEXT: Any = {"encoding": "utf-8", "errors": "backslashreplace"}  # file names may be no UTF-8
+TABLES = ("predictions.csv", "predictions.jsonl")
 PLACES = ("left", "top", "right", "bottom")  # of a face's box, in pixels
 
 
 def main(paths: list[str]) -> None:
     from ifgan_jax.data import align, photographs
     from ifgan_jax.predict import Predictor
-    from ifgan_jax.workdir import told
 
     output = Path(OUTPUT.value)
     drawn = drawn_before(output)
@@ -45,17 +47,31 @@ def main(paths: list[str]) -> None:
     predictor = Predictor.load(WORKDIR.value)
     if PICTURES.value and predictor.config.method != "ifgan":
         raise ValueError(f"--pictures: {WORKDIR.value} is a baseline's run, which has no generator")
+    if (channels := predictor.config.data.channels) != 1:
+        raise ValueError(
+            f"{WORKDIR.value} takes faces of {channels} channels, and pictures are read in gray: "
+            "ask it from Python (ifgan_jax.predict.Predictor)"
+        )
     alignment = align.alignment_for(predictor.config.data.name, ALIGNMENT.value, ALIGNED.value)
     found = photographs.find_faces(
         photographs.shots(files, EVERY.value), alignment, predictor.config.data.image_size
     )
-    with told(f"a file of {output}", "it predicts anew"):
+    answers = rows(predictor, found, output)
+    first = next(answers)  # with what an earlier prediction left still there
+    with writing(output):
         output.mkdir(parents=True, exist_ok=True)
-        for picture in drawn:
-            picture.unlink(missing_ok=True)  # it belongs to no row of the new tables
-        faces, without = write(rows(predictor, found, output), predictor.class_names, output)
+        for file in (*drawn, *(output / name for name in TABLES)):
+            file.unlink(missing_ok=True)
+    faces, without = write(itertools.chain([first], answers), predictor.class_names, output)
     print(f"{faces} faces in {len(files)} files; {without} pictures without: see the reasons")
-    print(f"written: {output / 'predictions.csv'}, {output / 'predictions.jsonl'}")
+    print(f"written: {', '.join(str(output / name) for name in TABLES)}")
+
+
+def writing(output: Path) -> AbstractContextManager[None]:
+    """An OSError within is of a file that cannot be written."""
+    from ifgan_jax.workdir import told
+
+    return told(f"a file of {output}", "it predicts anew")
 
 
 def drawn_before(output: Path) -> set[Path]:
@@ -63,19 +79,19 @@ def drawn_before(output: Path) -> set[Path]:
 
     Raises ValueError where an answer would take the place of something else.
     """
-    from ifgan_jax.files import MALFORMED
+    from ifgan_jax.files import MALFORMED, read_file
 
     if (output / "config.json").exists():
         raise ValueError(
             f"--output={output} is a run's folder, with tables of its own: name another"
         )
-    table, pictures = output / "predictions.jsonl", output / "pictures"
-    drawn = set()
-    for line in table.read_text(**TEXT).splitlines() if table.exists() else []:
-        with contextlib.suppress(*MALFORMED):
-            name = json.loads(line)["picture"]
-            if re.fullmatch(r"\d{6,}", name):
-                drawn.add(pictures / f"{name}.png")
+    pictures, drawn = output / "pictures", set()
+    for table in (output / TABLES[1], partial(output, TABLES[1])):
+        for line in read_file(table).split(b"\n") if table.exists() else []:
+            with contextlib.suppress(*MALFORMED):
+                name = json.loads(line)["picture"]
+                if re.fullmatch(r"\d{6,}", name):
+                    drawn.add(pictures / f"{name}.png")
     if PICTURES.value and (others := {*pictures.glob("*.png")} - drawn):
         raise ValueError(
             f"{min(others)} is of no earlier prediction, and might be drawn over: name another "
@@ -90,21 +106,42 @@ def write(
     """Both tables, a row of each at a time; how many faces have one, and pictures without."""
     faces = without = 0
     known = ["score", "eyes", "status", "reason", "picture", "predicted"]
-    with (
-        (output / "predictions.csv").open("w", newline="", **TEXT) as table,
-        (output / "predictions.jsonl").open("w", **TEXT) as lines,
-    ):
-        writer = csv.DictWriter(table, ["file", "frame", *PLACES, *known, *class_names])
-        writer.writeheader()
+    with contextlib.ExitStack() as stack:
+        files = []
+        with writing(output):
+            for name in TABLES:
+                partial(output, name).unlink(missing_ok=True)  # it may be a link
+                files.append(partial(output, name).open("w", newline="", **TEXT))
+                stack.callback(close, files[-1])
+            table, lines = files
+            writer = csv.DictWriter(table, ["file", "frame", *PLACES, *known, *class_names])
+            writer.writeheader()
         for row in answers:
-            lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+            line = json.dumps(row, ensure_ascii=False) + "\n"
             box = dict(zip(PLACES, row.pop("box") or (), strict=False))
             shares = row.pop("probabilities") or {}
-            writer.writerow({**row, **box, **shares})
-            table.flush()
-            lines.flush()
+            with writing(output):
+                lines.write(line)
+                writer.writerow({**row, **box, **shares})
+                table.flush()
+                lines.flush()
             faces, without = faces + bool(row["predicted"]), without + (not row["predicted"])
+        with writing(output):
+            for name, file in zip(TABLES, files, strict=True):
+                file.close()
+                partial(output, name).replace(output / name)
     return faces, without
+
+
+def close(file: TextIO) -> None:
+    """What a full disk refused has been told by the write."""
+    with contextlib.suppress(OSError):
+        file.close()
+
+
+def partial(output: Path, name: str) -> Path:
+    """Where a table grows."""
+    return output / f"{name}.partial"
 
 
 def rows(predictor: Any, found: Iterator[Any], output: Path) -> Iterator[dict[str, Any]]:
@@ -148,13 +185,15 @@ def draw(predictor: Any, said: Any, chosen: list[str], folder: Path, first: int)
     from ifgan_jax.attention_maps import attention_maps, draw_attention
     from ifgan_jax.workdir import write_bytes
 
-    folder.mkdir(exist_ok=True)
     networks, generator = predictor.compiled.networks, predictor.state.generator
     for i, name in enumerate(chosen):
         source, generated = said.source[i : i + 1], said.generated[i : i + 1]
         maps = attention_maps(networks, generator, source)
         figure = draw_attention(source, generated, maps, [name])
-        write_bytes(folder / f"{first + i + 1:06d}.png", visualize.png_bytes(figure))
+        png = visualize.png_bytes(figure)
+        with writing(folder.parent):
+            folder.mkdir(exist_ok=True)
+            write_bytes(folder / f"{first + i + 1:06d}.png", png)
 
 
 if __name__ == "__main__":

@@ -142,6 +142,22 @@ def test_a_disk_that_cannot_be_read_is_no_damage(
         checkpoints.restore_latest(STATE)
 
 
+def test_a_folder_that_cannot_be_listed_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    checkpoints = saved(tmp_path, 1, 2, best=1)
+    listed = os.scandir
+
+    def failing(path: Any) -> Any:
+        if str(path).endswith("00000002/state"):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    with pytest.raises(OSError, match=r"00000002/state.*may be whole"):
+        checkpoints.restore_latest(STATE)
+
+
 def test_a_grown_file_is_not_read(tmp_path: Path):
     saved(tmp_path, 1, best=1)
     os.truncate(tmp_path / "00000001" / "state" / "_METADATA", 2**40)

@@ -123,6 +123,26 @@ def test_ctrl_c_is_one_line():
     assert process.returncode == 130
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("MemoryError()", "not enough memory (MemoryError): smaller batches"),
+        ("jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: a\\nb')", "RESOURCE_EXHAUSTED: a): s"),
+        ("RuntimeError('of ours')", "RuntimeError: of ours"),
+    ],
+)
+def test_a_lack_of_memory_is_one_line(error: str, told: str):
+    program = (
+        "import jax\nfrom scripts import command_line\n"
+        f"def main(): raise {error}\ncommand_line.run(main, ['program'])"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert ("Traceback" in done.stderr) == error.startswith("Runtime")
+
+
 def test_of_abandoned_writes_those_of_orbax_are_not_told():
     command = [sys.executable, "-c", ABANDONED]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -113,6 +113,13 @@ def test_bad_input_is_named(three: list[Path], tmp_path: Path):
     for given in (three[:1], [three[0], three[0] / ".." / "a"]):
         with pytest.raises(ValueError, match="two or more runs are compared, each named once"):
             write_comparison(given, tmp_path / "x.html")
+    for name in ("config.json", "metrics.jsonl", "pictures"):
+        (three[1] / name).rename(tmp_path / "elsewhere")
+        (three[1] / name).symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(ValueError, match=f"b_c/{name} is a link"):
+            write_comparison(three, tmp_path / "x.html")
+        (three[1] / name).unlink()
+        (tmp_path / "elsewhere").rename(three[1] / name)
     (three[1] / "metrics.json").write_text("{")
     with pytest.raises(ValueError, match=r"b_c/metrics\.json is damaged"):
         write_comparison(three, tmp_path / "x.html")

@@ -84,6 +84,13 @@ def test_the_judge_sees_what_is_lost(scene: Scene):
     assert any("state" in name for name in scene.judge.differences(workdir))
 
 
+def test_a_run_that_hangs_is_not_taken_for_killed(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(process, "LIMIT", 0.0)
+    rng = random.Random(0)
+    hit, lost = kills.hit(scene, scene.fresh(), "train", "after a step", rng, signal.SIGKILL)
+    assert (hit, lost) == (False, ["unclear: exit status 124, no word"])
+
+
 def size(path: Path) -> int:
     return path.stat().st_size
 

@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 
 import pytest
 import uvicorn
+from uvicorn.server import ServerState
 
 from ifgan_jax.data import align
 from ifgan_jax.web import connection
@@ -73,6 +74,37 @@ def test_who_asks_for_nothing_is_let_go(sent: bytes, monkeypatch: pytest.MonkeyP
     assert page.startswith(b"HTTP/1.1 200")
     assert page.endswith(b"</html>\n")
     assert nothing == b""
+
+
+def test_who_has_gone_is_forgotten():
+    """Else a page that is asked often keeps everybody for END_WITHIN."""
+    made: list[asyncio.TimerHandle] = []
+
+    async def come_and_gone() -> None:
+        loop = asyncio.get_running_loop()
+        later = loop.call_later
+
+        def call_later(*arguments: Any) -> asyncio.TimerHandle:
+            made.append(later(*arguments))
+            return made[-1]
+
+        config = uvicorn.Config(lambda: None, lifespan="off")
+        config.load()
+        protocol = connection.PromptConnection(config, ServerState(), {}, loop)
+        loop.call_later = call_later  # type: ignore[method-assign]
+        server = await loop.create_server(lambda: protocol, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.close()
+        await writer.wait_closed()
+        while protocol.connections:
+            await asyncio.sleep(0.01)
+        server.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, asyncio.wait_for(come_and_gone(), 20)).result()
+    ours = [handle for handle in made if handle.when() - made[0].when() < 1e9]
+    assert len(ours) >= 2
+    assert all(handle.cancelled() for handle in ours)
 
 
 def test_who_does_not_read_the_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch):

@@ -73,6 +73,13 @@ def test_folders_are_read_in_order_and_the_rest_is_left(tmp_path: Path, caplog):
         photographs.listed([tmp_path / "empty"])
 
 
+def test_a_film_without_its_reader_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "a.mp4").touch()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="videos need PyAV: make install EXTRAS=align"):
+        photographs.listed([tmp_path])
+
+
 def test_photographs_and_frames_are_what_was_written(tmp_path: Path):
     Image.fromarray(PICTURE).save(tmp_path / "a.png")
     turned = Image.Exif()

@@ -35,11 +35,13 @@ def test_it_says_what_evaluation_said(trained: tuple[Predictor, Faces]):
 
 
 def test_threads_ask_at_once_and_nothing_is_compiled_again(trained: tuple[Predictor, Faces]):
-    predictor, test = trained
+    """Their first questions, too, which compile."""
+    asked, test = trained
+    predictor = Predictor.load(asked.workdir)
     numbers = [1, 3, 8, 12, 5, 9, 2, 12]  # of faces: less than a batch, one, more than one
-    alone = [predictor(test.images[:n]).probabilities for n in numbers]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda n: predictor(test.images[:n]).probabilities, numbers))
+    alone = [asked(test.images[:n]).probabilities for n in numbers]
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one, other)
     assert predictor.compiled.eval_step._cache_size() == 1

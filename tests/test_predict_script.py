@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from ifgan_jax.data.builder import BUILDERS
 from ifgan_jax.data.detector import Detection
 from ifgan_jax.evaluate import load_run_parts
 from ifgan_jax.predict import Predictor
+from scripts import predict
 from tests import runs
 from tests.test_photographs import PICTURE
 
@@ -112,8 +115,10 @@ def test_only_its_own_pictures_give_way(finished: Path, tmp_path: Path):
     assert (status, "3 faces in 3 files" in told) == (0, True), told
     table = tmp_path / "predictions.jsonl"
     rows = [json.loads(line) for line in table.read_text().splitlines()]
-    said = [{"picture": "000002"}, {"picture": "../a"}, {"picture": 7}, {}, *rows]
-    table.write_text("no JSON\n" + "".join(json.dumps(row) + "\n" for row in said))
+    of_odd_name = {"file": "a\u2028b.png", "picture": "000002"}
+    said = [of_odd_name, {"picture": "../a"}, {"picture": 7}, {}, *rows]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in said]
+    table.write_text("no JSON\n" + "".join(lines), encoding="utf-8")
     status, told = runs.finish("predict", *flags, f"--output={tmp_path}", str(tmp_path))
     assert (status, "2 faces in 2 files" in told) == (0, True), told
     left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
@@ -122,6 +127,43 @@ def test_only_its_own_pictures_give_way(finished: Path, tmp_path: Path):
     status, told = runs.finish("predict", *flags, f"--output={finished}", str(tmp_path))
     assert (status, "is a run's folder, with tables of its own" in told) == (1, True)
     assert contents(finished) == before
+
+
+def test_who_cannot_answer_leaves_the_answers_before(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("predictions.csv", "predictions.jsonl", "pictures/000001.png"):
+        path = tmp_path / "answers" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"picture": "000001"}) + "\n")
+    before = contents(tmp_path / "answers")
+    for name in ("torch", "facenet_pytorch"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('no detector here')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    Image.fromarray(PICTURE).save(tmp_path / "a.png")
+    flags = (f"--workdir={finished}", f"--output={tmp_path / 'answers'}", str(tmp_path / "a.png"))
+    status, told = runs.finish("predict", *flags)
+    assert (status, "error: no detector here" in told) == (1, True), told
+    assert contents(tmp_path / "answers") == before
+
+
+def test_a_table_gets_its_name_when_it_is_whole(tmp_path: Path):
+    row = {"file": "a.png", "box": None, "probabilities": None, "predicted": None}
+
+    def answers(rows: int) -> Iterator[dict[str, Any]]:
+        yield from (dict(row) for _ in range(rows))
+        raise OSError("died")
+
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "predictions.csv.partial").symlink_to("mine")
+    with pytest.raises(OSError, match=r"^died$"):  # and not that a file could not be written
+        predict.write(answers(2), ["anger"], tmp_path)
+    assert {path.name: path.read_bytes().count(b"\n") for path in tmp_path.iterdir()} == {
+        "mine": 0, "predictions.csv.partial": 3, "predictions.jsonl.partial": 2
+    }  # fmt: skip
+    assert predict.write(iter([dict(row)]), ["anger"], tmp_path) == (0, 1)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"mine", "predictions.csv", "predictions.jsonl"}
 
 
 @pytest.mark.parametrize(

@@ -244,6 +244,16 @@ def test_what_is_no_picture_of_the_run_is_not_shown(run):
         with pytest.raises(ValueError, match=f"{link.name} is a link"):
             report.write_report(run)
         link.unlink()
+    (run / "pictures" / "._curves.png").write_bytes(b"what another system keeps of a file")
+    (run / "pictures" / "mine.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"mine\.png is no PNG: remove it"):
+        report.write_report(run)
+    (run / "pictures" / "mine.png").unlink()
+    report.write_report(run)
+    (run / "pictures").rename(run / "elsewhere")
+    (run / "pictures").symlink_to("elsewhere")
+    with pytest.raises(ValueError, match="pictures is a link"):
+        report.write_report(run)
 
 
 def test_the_page_before_stays_on_a_full_disk(run, monkeypatch):

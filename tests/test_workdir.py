@@ -192,6 +192,27 @@ def test_json_is_replaced_whole(tmp_path: Path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_nothing_is_written_through_a_link(tmp_path: Path):
+    """A run's folder that somebody gave away may hold what a write is to go through."""
+    (tmp_path / "mine").write_text("mine")
+    for name in ("a.json", "a.json.partial"):
+        (tmp_path / name).symlink_to("mine")
+    write_json(tmp_path / "a.json", {"b": 1})
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert (tmp_path / "a.json").read_text() == '{\n "b": 1\n}\n'
+    assert {p.name for p in tmp_path.iterdir()} == {"a.json", "mine"}
+
+
+def test_what_is_no_file_keeps_nobody_waiting(tmp_path: Path):
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    with pytest.raises(FileNotFoundError, match=r"metrics\.jsonl is no file"):
+        read_metrics(tmp_path)
+    (tmp_path / "config.json").touch()
+    os.truncate(tmp_path / "config.json", 2**40)
+    with pytest.raises(OSError, match=r"config\.json has more than \d+ bytes"):
+        read_config(tmp_path)
+
+
 def test_versions_name_device_and_libraries():
     found = versions()
     assert found["device"].startswith("8 × ")

@@ -14,11 +14,13 @@ from ifgan_jax.data.vendor.pictures import (
     VIDEOS,
     Picture,
     UnreadablePictureError,
+    check_pyav,
     decode,
     open_video,
     square_pixels,
 )
-from ifgan_jax.data.vendor.tree import read_file, walk
+from ifgan_jax.data.vendor.tree import walk
+from ifgan_jax.files import read_file
 
 LOGGER = logging.getLogger(__name__)
 
@@ -48,8 +50,8 @@ def listed(paths: Sequence[str | Path], without: Collection[Path] = ()) -> list[
     """The pictures and videos named, and all below the folders named, in order; links are followed.
 
     without: files that are not taken. Tells how many others a folder has.
-    Raises FileNotFoundError for what is not there, ValueError for a folder without any and for a
-    file that is neither by its ending.
+    Raises FileNotFoundError for what is not there, ValueError for a folder without any, for a file
+    that is neither by its ending, and for a video without PyAV.
     """
     files: list[Path] = []
     apart = {file.resolve() for file in without}
@@ -67,6 +69,8 @@ def listed(paths: Sequence[str | Path], without: Collection[Path] = ()) -> list[
             number = len(inside) - len(kept)
             LOGGER.info("%s: %d other files left out: %s", path, number, ", ".join(left))
         files += kept
+    if any(file.suffix.lower() in VIDEOS for file in files):
+        check_pyav()
     return files
 
 

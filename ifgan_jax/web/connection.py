@@ -17,8 +17,15 @@ class PromptConnection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(ASK_WITHIN, self._close_unless_asked)
-        self.loop.call_later(END_WITHIN, transport.abort)  # `close` waits for the reader
+        self._limits = (
+            self.loop.call_later(ASK_WITHIN, self._close_unless_asked),
+            self.loop.call_later(END_WITHIN, transport.abort),  # `close` waits for the reader
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for limit in self._limits:
+            limit.cancel()  # else a page that is asked often keeps all that END_WITHIN saw
 
     def _close_unless_asked(self) -> None:
         if self.cycle is None:  # uvicorn's, of a request whose headers are whole

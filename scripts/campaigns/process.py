@@ -16,6 +16,7 @@ from scripts.campaigns.judge import whole_steps
 
 ROOT = Path(__file__).parent.parent.parent
 LIMIT = 1800.0  # seconds that a run may take before it counts as hung
+HUNG = 124  # an exit status, as that of `timeout`
 POLL = 0.001  # seconds between two looks at a workdir
 Condition = Callable[[], bool]
 
@@ -76,14 +77,15 @@ class Process:
         self._process.send_signal(number)
 
     def end(self) -> Ended:
-        """Wait for its end; one that hangs is killed, which no fault's judgement takes for well."""
+        """Wait for its end; one that hangs is killed, and HUNG, which is never taken for well."""
         try:
-            self._process.wait(LIMIT)
+            status = self._process.wait(LIMIT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+            status = HUNG
         self._output.seek(0)
-        ended = Ended(self._process.returncode, self._output.read())
+        ended = Ended(status, self._output.read())
         self._output.close()
         return ended
 

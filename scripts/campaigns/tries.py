@@ -30,7 +30,7 @@ from scripts.campaigns.mutations import Random
 # What scripts/command_line.py shows as one line.
 CLEAR = (ValueError, OSError, FloatingPointError, ImportError, SystemExit)
 SECONDS = 30.0  # a try that takes longer hangs; other work on the machine slows it, too
-MEMORY = 2**30  # bytes that tries may add to the process: `tree.LARGEST`, the largest file read
+MEMORY = 2**30  # bytes that tries may add to the process: `files.LARGEST`, the largest file read
 BLOCK = 500  # tries between two reports of the worker
 
 Attempt = Callable[[Random], object]

@@ -1,9 +1,12 @@
 """The parsers of the four deliveries, against the writers' tables; and what people do to them."""
 
 import collections
+import errno
 import itertools
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,6 +190,23 @@ def test_linked_folders_are_listed_once(tmp_path: Path):
     plain = Tree(tmp_path / "set").files
     loops(tmp_path / "set")
     assert Tree(tmp_path / "set").files == plain
+
+
+def test_a_folder_that_cannot_be_listed_is_told(
+    tmp_path: Path, caplog, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "private").mkdir()
+    (tmp_path / "a.png").touch()
+    listed = os.scandir
+
+    def failing(path: str) -> Any:
+        if path.endswith("private"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    assert Tree(tmp_path).files == ["a.png"]
+    assert f"{tmp_path}/private cannot be listed ([Errno 13] Permission denied" in caplog.text
 
 
 def test_pictures_are_the_written_ones(tmp_path: Path):

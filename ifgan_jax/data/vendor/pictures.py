@@ -1,5 +1,6 @@
 """Decoding: pictures by Pillow, videos by PyAV (extra `align`); gray uint8, 0 black, 255 white."""
 
+import importlib.util
 import io
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -134,15 +135,20 @@ FFMPEG = {
 }
 
 
+def check_pyav() -> None:
+    """LayoutError where PyAV is not installed, which reads videos."""
+    if importlib.util.find_spec("av") is None:
+        raise LayoutError("videos need PyAV: make install EXTRAS=align")
+
+
 def open_video(source: str | io.BytesIO, name: str) -> Any:
     """PyAV's container of a file, by its path or content; `name` is for the error.
 
     Raises LayoutError without PyAV, UnreadablePictureError for what is no video.
     """
-    try:
-        import av
-    except ImportError as error:
-        raise LayoutError("videos need PyAV: make install EXTRAS=align") from error
+    check_pyav()
+    import av
+
     # Titles in other encodings: PyAV 19 reads them as they are, and has the argument no more.
     lenient: dict[str, Any] = (
         {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}

@@ -4,6 +4,7 @@ Nothing is ever unpacked to disk. Archives that cannot be read here are remember
 that unpacks them; the caller decides whether their content is missed.
 """
 
+import logging
 import os
 import re
 import shlex
@@ -12,7 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-LARGEST = 2**30  # bytes of one file, unpacked: a video of MMI has some 10 MB
+from ifgan_jax.files import LARGEST, read_file
+
+LOGGER = logging.getLogger(__name__)
+
 LARGEST_TEXT = 2**24  # bytes of a label file: RAF-DB's list, the longest, has 0.3 MB
 HIGHEST_RATIO = 300  # unpacked to packed size, for files above 16 MiB: bombs reach 1000
 UNPACK = {".7z": "7z x {}", ".tar": "tar -xf {}", ".gz": "tar -xzf {}", ".tgz": "tar -xzf {}"}
@@ -104,15 +108,6 @@ class Tree:
             self._members[f"{path}/{_safe_name(full, member)}"] = (archive, member)
 
 
-def read_file(path: Path) -> bytes:
-    """A file's content; OSError when it cannot be read or has more than LARGEST bytes."""
-    with path.open("rb") as stream:
-        content = stream.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise OSError(f"{path} has more than {LARGEST} bytes")
-    return content
-
-
 class _CannotReadError(Exception):
     """A password or a reader is missing on this machine."""
 
@@ -177,9 +172,12 @@ def _safe_name(archive: Path, member: Any) -> str:
 
 
 def walk(root: Path) -> Iterator[str]:
-    """Relative paths of all that is no folder; links are followed, each folder once."""
+    """Relative paths of all that is no folder; links are followed, each folder once.
+
+    Tells a folder that cannot be listed.
+    """
     seen: set[str] = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
+    for folder, subfolders, names in os.walk(root, onerror=_unlisted, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             subfolders.clear()
@@ -188,3 +186,7 @@ def walk(root: Path) -> Iterator[str]:
         subfolders.sort()
         for name in sorted(names):
             yield Path(folder, name).relative_to(root).as_posix()
+
+
+def _unlisted(error: OSError) -> None:
+    LOGGER.warning("%s cannot be listed (%s): nothing of it is read", error.filename, error)
