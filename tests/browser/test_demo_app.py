@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 from ifgan_jax.data import align
 from ifgan_jax.web.answers import MAX_BYTES, Answerer
 from ifgan_jax.web.app import App
+from ifgan_jax.web.connection import PromptConnection
 from tests import untrained
 
 FACE = np.random.default_rng(0).integers(0, 256, (36, 36)).astype(np.uint8)
@@ -39,7 +40,7 @@ def served(answerer: Answerer) -> Iterator[str]:
     """The address of a server in a thread, as scripts/demo_app.py starts it."""
     listener = socket.create_server(("127.0.0.1", 0))
     app = App(answerer, any_host=False)
-    config = uvicorn.Config(app, http="h11", ws="none", lifespan="off", log_config=None)
+    config = uvicorn.Config(app, http=PromptConnection, ws="none", lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
