@@ -1,6 +1,6 @@
 """A connection to the page, which may not stay for ever, as it might for all that uvicorn does."""
 
-import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -15,7 +15,7 @@ class PromptConnection(H11Protocol):
     after its answer, and bounds the upload.
     """
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: Any) -> None:  # asyncio's, or another loop's
         super().connection_made(transport)
         self._limits = (
             self.loop.call_later(ASK_WITHIN, self._close_unless_asked),
