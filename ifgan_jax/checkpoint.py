@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import orbax.checkpoint as ocp
 
 from ifgan_jax import hosts
-from ifgan_jax.files import MALFORMED, of_file
+from ifgan_jax.files import MALFORMED, of_file, read_file
 
 LOGGER = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ def verify(path: Path) -> None:
         with _readable(path / MANIFEST):
             files = {
                 name: (int(size), str(digest))
-                for name, (size, digest) in json.loads((path / MANIFEST).read_text()).items()
+                for name, (size, digest) in json.loads(read_file(path / MANIFEST)).items()
             }
     except (*ABSENT, *MALFORMED) as error:
         raise DamagedCheckpointError(f"checkpoint {path}: no readable {MANIFEST}") from error

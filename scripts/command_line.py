@@ -15,8 +15,8 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
 LESS_MEMORY = (
-    "smaller batches take less (--config.batch_size, --config.evaluation.batch_size), and so does "
-    "--config.remat=blocks in training"
+    "smaller batches take less (batch_size and evaluation.batch_size of the config), and so does "
+    "remat=blocks in training"
 )
 MEASURED_JAXLIB = "0.10.2"
 SILENT = re.compile(r"[/\\](orbax|tensorflow_datasets|jax2onnx|onnx_ir)[/\\]")

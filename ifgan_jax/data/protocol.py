@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ifgan_jax.files import of_file
+from ifgan_jax.files import of_file, read_file
 
 
 class Expression(enum.IntEnum):
@@ -88,7 +88,7 @@ def load_folds(path: pathlib.Path, subjects: Sequence[str], num_folds: int) -> l
             partial.replace(path)
         return folds
     with of_file(path, "restore the fold file, or remove it"):
-        folds = json.loads(path.read_text(encoding="utf-8"))
+        folds = json.loads(read_file(path))
         found = sorted(str(subject) for fold in folds for subject in fold)
         if not all(isinstance(fold, list) for fold in folds):
             raise TypeError("a fold that is no list")
