@@ -167,7 +167,11 @@ def compile_steps(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Com
     return Compiled(
         networks=networks,
         mesh=mesh,
-        create_state=jax.jit(experiment.create_state, out_shardings=placed),
+        create_state=jax.jit(
+            experiment.create_state,
+            out_shardings=placed,
+            compiler_options=run_once_options(mesh.devices.flat[0].platform),
+        ),
         all_finite=jax.jit(_all_finite, out_shardings=everywhere),
         whole=jax.jit(lambda tree: tree, out_shardings=everywhere),
         train_step=jax.jit(
@@ -193,6 +197,15 @@ def compile_steps(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Com
             out_shardings=everywhere,
         ),
     )
+
+
+def run_once_options(platform: str) -> dict[str, int]:
+    """XLA's options for a program that runs once: on a CPU its machine code stays unoptimised.
+
+    There random numbers are drawn in loops, at which LLVM is slow: a second for each shape of
+    array, so that a run's first weights took longer to compile than its step.
+    """
+    return {"xla_backend_optimization_level": 0} if platform == "cpu" else {}
 
 
 def _split_state(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> GanState:

@@ -13,7 +13,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import default
-from ifgan_jax import build
+from ifgan_jax import build, sharding
 from ifgan_jax.arrays import Batch
 from ifgan_jax.limits import LIMITS, LISTS, check_numbers
 from ifgan_jax.workdir import config_hash, flatten
@@ -61,6 +61,17 @@ def shapes_around_a_step(content: str) -> tuple[Any, Any]:
     after, _ = jax.eval_shape(step, state, batch, targets, key)
     before, after = (jax.tree.map(lambda x: (x.shape, x.dtype), side) for side in (state, after))
     return before, after
+
+
+def test_cpus_alone_leave_what_runs_once_unoptimised(monkeypatch: pytest.MonkeyPatch):
+    """The first weights, which LLVM took longer for than for the step; never the step."""
+    config = configs()["demo"]
+    experiment, mesh = build.build(config, steps_per_epoch=1), sharding.make_mesh(jax.devices()[:1])
+    monkeypatch.setattr(jax, "jit", lambda function, **keywords: keywords.get("compiler_options"))
+    compiled = build.compile_steps(config, experiment, mesh)
+    assert compiled.create_state == {"xla_backend_optimization_level": 0}
+    assert compiled.train_step is compiled.eval_step is compiled.classify is None
+    assert build.run_once_options("tpu") == build.run_once_options("gpu") == {}
 
 
 @pytest.mark.parametrize("name", configs())
