@@ -14,6 +14,7 @@ import csv
 import itertools
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -56,10 +57,12 @@ def main(paths: list[str]) -> None:
     found = photographs.find_faces(
         photographs.shots(files, EVERY.value), alignment, predictor.config.data.image_size
     )
+    with writing(output):  # or nothing is looked for
+        output.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output).close()
     answers = rows(predictor, found, output)
     first = next(answers)  # with what an earlier prediction left still there
     with writing(output):
-        output.mkdir(parents=True, exist_ok=True)
         for file in (*drawn, *(output / name for name in TABLES)):
             file.unlink(missing_ok=True)
     faces, without = write(itertools.chain([first], answers), predictor.class_names, output)
