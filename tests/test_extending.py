@@ -133,13 +133,14 @@ def test_the_adversary_learns_and_moves_the_generator_alone():
         losses_seen.append(float(metrics["adversary"]))
     assert losses_seen[-1] < losses_seen[0]
 
-    sides = []
-    for names["weight"] in (1e4, 0.0):
-        anew = jax.jit(lambda *args: step.__wrapped__(*args))  # the weight is a constant in it
-        sides.append(anew(gan, player, *inputs)[0])
-    with_it, without = sides
+    @jax.jit
+    def weighted(weight: jax.Array, *args: Any) -> Any:
+        names["weight"] = weight
+        return step.__wrapped__(*args)[0]
+
+    sides = with_it, without = [weighted(weight, gan, player, *inputs) for weight in (1e4, 0.0)]
     for name in PLAYERS:  # Adam's first moment: what is added to it is the gradient
-        a, b = (flat(getattr(side, name).opt_state[1].mu) for side in sides)
+        a, b = (tiny.first_moments(getattr(side, name)) for side in sides)
         apart = np.linalg.norm(a - b) / np.linalg.norm(b)
         assert (apart > 1e-2) if name == "generator" else (apart < 1e-6), (name, apart)
     assert tiny.relative_error(with_it.centres, without.centres) < 1e-6
@@ -161,9 +162,9 @@ def test_seeds_together_are_the_seeds_alone():
     both = names["trained"][1]
     assert both.step.tolist() == [6, 6] == [int(alone.step)] * 2
     for name in PLAYERS:
-        here, there = (flat(getattr(side, name).params) for side in (alone, start))
+        here, there = (tiny.flattened(getattr(side, name).params) for side in (alone, start))
         params = getattr(both, name).params
-        other, mine = (flat(x) for x in apart_again(params))
+        other, mine = (tiny.flattened(x) for x in apart_again(params))
         moved = np.linalg.norm(here - there)
         assert np.linalg.norm(mine - here) < 0.5 * moved, name
         assert np.linalg.norm(other - here) > moved, name
@@ -200,8 +201,3 @@ def test_seeds_together_are_the_seeds_alone_in_float64(x64):
 def apart_again(tree: Any) -> tuple[Any, Any]:
     """The first and the second of two seeds that lie along the first axes."""
     return jax.tree.map(lambda x: x[0], tree), jax.tree.map(lambda x: x[1], tree)
-
-
-def flat(tree: Any) -> np.ndarray:
-    """Every number of a tree."""
-    return np.concatenate([leaf.ravel() for _, leaf in tiny.leaves(tree)])

@@ -15,29 +15,33 @@ from ifgan_jax.arrays import Batch, to_model_range
 from ifgan_jax.augment import Augmentation, centre_crop
 from ifgan_jax.objective import Objective
 from ifgan_jax.state import GanState, Networks, Player
-from ifgan_jax.step import baseline_step, classify, eval_step, gan_gradients, train_step
+from ifgan_jax.step import augmented, baseline_step, classify, eval_step, gan_gradients, train_step
 from tests import tiny
-from tests.tiny import SIZE, faces
+from tests.tiny import SIZE
 
 PLAYERS = ("generator", "discriminator", "classifier")
 OPTIMIZERS = tiny.optimizers()
 STILL = dataclasses.replace(tiny.AUGMENTATION, max_rotation=0.0, flip_probability=0.0)
 
 
-# Largest relative differences of one step on 8 devices and on 1, five times what was seen.
+# Largest relative differences of one step on 8 devices and on 1, five times what was seen with 8
+# keys. G's gradient jumps where rounding moves one of its pixels across a kink of ReLU or a pool.
 METRICS_FLOAT32 = 5e-6
 GENERATOR_NORM_FLOAT32 = 2e-3  # seen on jax 0.9.0
-GRADIENTS_FLOAT32 = 7e-6
+GRADIENTS_FLOAT32 = {"generator": 0.09, "discriminator": 1.2e-5, "classifier": 9e-6}
 
 
 @functools.cache
 def compiled(
     nets: Networks, objective: Objective, augmentation: Augmentation, devices: int, step: Callable
 ) -> Callable:
-    """The jitted step over a mesh, compiled once for all tests of this file."""
+    """The jitted step over a mesh, compiled once for all tests of this file.
+
+    A state that is not placed on the mesh would be another type of argument, and compiled for anew.
+    """
     mesh = sharding.make_mesh(jax.devices()[:devices])
     everywhere, split = sharding.replicated(mesh), sharding.split(mesh)
-    return jax.jit(
+    jitted = jax.jit(
         partial(
             step,
             networks=nets,
@@ -48,6 +52,7 @@ def compiled(
         in_shardings=(everywhere, split, everywhere, everywhere),
         out_shardings=everywhere,
     )
+    return lambda state, *inputs: jitted(jax.device_put(state, everywhere), *inputs)
 
 
 def run(
@@ -80,30 +85,16 @@ def test_eight_devices_equal_one_in_float64(x64):
 
 
 def test_eight_devices_equal_one_in_float32():
-    """Metrics of one step, and every gradient: the tolerances are five times what was seen."""
+    """Metrics of one step, and every gradient: those in Adam's first moments."""
     nets = tiny.networks()
-    _, (one,) = run(nets, tiny.objective(), 1)
-    _, (eight,) = run(nets, tiny.objective(), 1, devices=8)
+    one_state, (one,) = run(nets, tiny.objective(), 1)
+    eight_state, (eight,) = run(nets, tiny.objective(), 1, devices=8)
     norms = [metrics.pop("generator/gradient") for metrics in (one, eight)]
     assert norms[0] == pytest.approx(norms[1], rel=GENERATOR_NORM_FLOAT32)
     assert one == pytest.approx(eight, rel=METRICS_FLOAT32, abs=1e-6)
-    example = [jnp.concatenate([part, part]) for part in faces(np.float32)]
-    players = []
-    for devices in (jax.devices()[:1], jax.devices()):
-        mesh = sharding.make_mesh(devices)
-        everywhere, split = sharding.replicated(mesh), sharding.split(mesh)
-        gradients = jax.jit(
-            partial(gan_gradients, networks=nets, objective=tiny.objective()),
-            in_shardings=(everywhere, split, split, split),
-            out_shardings=everywhere,
-        )(tiny.state(nets), *map(np.asarray, example))
-        players.append({name: getattr(gradients, name) for name in PLAYERS})
     for name in PLAYERS:
-        flat = [
-            np.concatenate([leaf.ravel() for _, leaf in tiny.leaves(side[name])])
-            for side in players
-        ]
-        assert tiny.relative_error(flat[1], flat[0]) < GRADIENTS_FLOAT32, name
+        ours, theirs = (tiny.first_moments(getattr(s, name)) for s in (eight_state, one_state))
+        assert tiny.relative_error(ours, theirs) < GRADIENTS_FLOAT32[name], name
 
 
 def test_the_target_is_not_augmented_and_the_source_is():
@@ -221,16 +212,13 @@ def test_eval_step_uses_running_statistics_and_no_neighbour():
 def test_players_and_centres_are_updated_by_their_own_rules(x64):
     """Each player by its gradient and its own optimizer; centres by both pairs' features."""
     nets = tiny.networks(jnp.float64)
-    state = tiny.state(nets)
-    batch = tiny.batch(SIZE)
-    batch = Batch(batch.image[:, 2:-2, 2:-2], batch.label)
-    targets = tiny.targets(np.float64)
-    step = compiled(nets, tiny.objective(), STILL, 1, train_step)
-    new, _ = step(state, batch, targets, jax.random.key(0))
-    source = to_model_range(batch.image).astype(jnp.float64)
+    state, batch, targets = tiny.state(nets), tiny.batch(8), tiny.targets(np.float64)
+    step = compiled(nets, tiny.objective(), tiny.UNROTATED, 1, train_step)
+    new, _ = step(state, *jax.tree.map(np.asarray, (batch, targets)), jax.random.key(0))
+    source = augmented(jax.random.key(0), state, batch, tiny.UNROTATED)
     gradients = jax.jit(partial(gan_gradients, networks=nets, objective=tiny.objective()))
     grads = gradients(state, source, targets[batch.label], batch.label)
-    assert grads.features.shape == (2 * SIZE, nets.classifier.num_features)
+    assert grads.features.shape == (2 * 8, nets.classifier.num_features)
     twice = jnp.repeat(batch.label, 2)
     for name in PLAYERS:
         before, after = getattr(state, name), getattr(new, name)
@@ -239,8 +227,8 @@ def test_players_and_centres_are_updated_by_their_own_rules(x64):
         # float32 image arithmetic feeds both sides, and Adam's first step is g / |g|
         tiny.assert_trees_close(after.opt_state[1].mu, opt_state[1].mu, 1e-5)
         moved = jax.tree.map(jnp.subtract, after.params, before.params)
-        flat = [np.concatenate([x.ravel() for _, x in tiny.leaves(t)]) for t in (moved, updates)]
-        assert np.median(np.abs(flat[0] / flat[1] - 1)) < 1e-3, name
+        ratio = tiny.flattened(moved) / tiny.flattened(updates)
+        assert np.median(np.abs(ratio - 1)) < 1e-3, name
     expected = island.update_centres(state.centres, grads.features, twice, step=0.5, alpha=0.03)
     assert tiny.relative_error(new.centres, expected) < 1e-6
 
@@ -248,7 +236,7 @@ def test_players_and_centres_are_updated_by_their_own_rules(x64):
 def test_alpha_moves_the_centres_only():
     """The pair term has no gradient: two values of α differ in the centres alone."""
     nets = tiny.networks()
-    states = [run(nets, tiny.objective(island_alpha=alpha), 1)[0] for alpha in (0.0, 5.0)]
+    states = [run(nets, tiny.objective(**alpha), 1)[0] for alpha in ({}, {"island_alpha": 5.0})]
     assert np.abs(states[0].centres - states[1].centres).max() > 1e-4
     for name in PLAYERS:
         a, b = (getattr(s, name).params for s in states)

@@ -18,7 +18,7 @@ from ifgan_jax.models.discriminator import PatchGAN
 from ifgan_jax.models.generator import AttentionUNet
 from ifgan_jax.objective import Objective
 from ifgan_jax.optimizers import adam_l2
-from ifgan_jax.state import GanState, Networks, Optimizers, create_state
+from ifgan_jax.state import GanState, Networks, Optimizers, Player, create_state
 
 CLASSES = 6
 CROP = 32
@@ -124,6 +124,16 @@ def leaves(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
     """Every array of a tree with its path."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         yield jax.tree_util.keystr(path), np.asarray(leaf)
+
+
+def flattened(tree: Any) -> np.ndarray:
+    """Every number of a tree."""
+    return np.concatenate([leaf.ravel() for _, leaf in leaves(tree)])
+
+
+def first_moments(player: Player) -> np.ndarray:
+    """Adam's: after one step a tenth of the player's gradient, L2 included."""
+    return flattened(player.opt_state[1].mu)
 
 
 def relative_error(ours: Any, theirs: Any) -> float:

@@ -13,6 +13,7 @@ def get_config() -> ConfigDict:
     config.data.image_size = 36
     config.data.crop = 32
     config.generator.widths = (8, 8, 8, 8)
+    config.generator.convs_per_stage = 1
     config.discriminator.width = 4
     config.classifier.width = 4
     config.evaluation.batch_size = 8

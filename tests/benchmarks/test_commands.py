@@ -11,7 +11,7 @@ import pytest
 from scripts.benchmarks import document
 from tests import runs
 
-TINY = ("--config=tests/tiny_config.py", "--config.generator.convs_per_stage=1")
+TINY = ("--config=tests/tiny_config.py",)
 # E alone, where the networks do not matter: it compiles in a third of the time
 BASELINE = (TINY[0], "--config.method=baseline", "--config.classifier.inputs=source")
 SHORT = ("--rounds=1", "--seconds=0")

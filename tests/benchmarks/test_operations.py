@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ifgan_jax import build
+from ifgan_jax.arrays import Batch
 from scripts.benchmarks import costs, operations, ours
 from tests import tiny_config
 
@@ -52,7 +53,9 @@ def test_the_products_of_a_step():
     config.devices, config.generator.attention = 1, False
     config.data.image_size, config.data.crop = 72, 64
     compiled = ours.compiled_steps(config)
-    traced = compiled.train_step.trace(*ours.arguments(config, compiled, 64))
+    faces, targets = ours.random_faces(config, 64), ours.random_targets(config)
+    state = build.abstract_state(compiled, config)
+    traced = compiled.train_step.trace(state, Batch(*faces), targets, jax.random.key(0))
     step = costs.count_jaxpr(traced.jaxpr).product_flops
     convolutions = sum(uses * of.flops for of, uses in operations.of_step(config).items())
     assert 0.98 * step < convolutions < step

@@ -30,7 +30,6 @@ def own_forms(config: ConfigDict) -> set[str]:
 def test_plain_forms_change_no_number():
     config = tiny_config.get_config()
     config.devices = 1
-    config.generator.convs_per_stage = 1
 
     def stepped() -> tuple[build.GanState, dict[str, float]]:
         compiled = ours.compiled_steps(config)

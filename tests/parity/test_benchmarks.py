@@ -48,7 +48,6 @@ def test_operations(tmp_path: Path):
     path = tmp_path / "operations.json"
     status, output = runs.finish(
         "benchmark", "operations", "--config=tests/tiny_config.py", f"--output={path}",
-        "--config.generator.convs_per_stage=1",
         "--rounds=1", "--seconds=0",
     )  # fmt: skip
     assert status == 0, output
