@@ -1,5 +1,6 @@
 """What every script does around its work: plain messages, errors without a traceback."""
 
+import gc
 import importlib
 import logging
 import os
@@ -19,6 +20,9 @@ LESS_MEMORY = (
     "remat=blocks in training"
 )
 MEASURED_JAXLIB = "0.10.2"
+# Objects, in place of Python's 700: tracing makes millions that stay, and looking through them time
+# and again took a tenth of a start.
+COLLECT_AFTER = 100_000
 SILENT = re.compile(r"[/\\](orbax|tensorflow_datasets|jax2onnx|onnx_ir)[/\\]")
 T = TypeVar("T")
 LOGGER = logging.getLogger("ifgan_jax")
@@ -45,6 +49,7 @@ def run(
         LOGGER.addHandler(handler)
         LOGGER.setLevel(logging.INFO)
         LOGGER.propagate = False
+        gc.set_threshold(COLLECT_AFTER)
         choose_kernels()
         keep_compiled()
         try:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gc
 import os
 import tempfile
 from importlib.metadata import version
@@ -25,6 +26,10 @@ from collections.abc import Iterator
 
 import jax
 import pytest
+
+from scripts.command_line import COLLECT_AFTER
+
+gc.set_threshold(COLLECT_AFTER)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -130,7 +130,8 @@ def test_full_disk_at_a_checkpoint(small_disk: Path):
             filler.write_bytes(bytes(shutil.disk_usage(small_disk).free))
         return True
 
-    process = runs.start("train", "--config=tests/tiny_config.py", f"--workdir={workdir}")
+    flags = ("--config.method=baseline", "--config.classifier.inputs=source")
+    process = runs.start("train", "--config=tests/tiny_config.py", f"--workdir={workdir}", *flags)
     while not fill() and process.poll() is None:
         time.sleep(0.002)
     output, _ = process.communicate(timeout=300)
@@ -139,7 +140,7 @@ def test_full_disk_at_a_checkpoint(small_disk: Path):
     assert "start the same command again" in output
     filler.unlink()
     enlarge(small_disk, 64)
-    status, output = runs.train(workdir)
+    status, output = runs.train(workdir, *flags)
     assert status == 0, output
     assert "resuming at step" in output
 

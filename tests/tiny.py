@@ -30,7 +30,7 @@ def networks(dtype: Any = jnp.float32, remat: str = "attention", **changes: Any)
     generator = {
         "widths": (8, 8, 8, 8),
         "channels": 1,
-        "convs_per_stage": 2,
+        "convs_per_stage": 1,
         "attention": True,
         "attention_reduction": 8,
         "attention_block": 64 * 16,

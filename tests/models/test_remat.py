@@ -74,7 +74,7 @@ def test_computes_again_what_its_name_says():
     exponentials = {remat: operations(remat, "exp") for remat in REMAT}
     assert exponentials["attention"] == exponentials["blocks"] == exponentials["none"] + 3
     convolutions = {remat: operations(remat, "conv_general_dilated") for remat in REMAT}
-    stages = 2 * (4 + 3)  # two convolutions in each of four encoding and three decoding ones
+    stages = 4 + 3  # a convolution in each of the encoding and the decoding ones
     blocks = 2 + 3  # E's two, the second with a shortcut's
     assert convolutions["attention"] == convolutions["none"]
     assert convolutions["blocks"] == convolutions["none"] + stages + blocks
