@@ -15,7 +15,7 @@ from ifgan_jax.arrays import Batch, to_model_range
 from ifgan_jax.augment import Augmentation, centre_crop
 from ifgan_jax.objective import Objective
 from ifgan_jax.state import GanState, Networks, Player
-from ifgan_jax.step import augmented, baseline_step, classify, eval_step, gan_gradients, train_step
+from ifgan_jax.step import baseline_step, classify, eval_step, gan_gradients, train_step
 from tests import tiny
 from tests.tiny import SIZE
 
@@ -212,13 +212,14 @@ def test_eval_step_uses_running_statistics_and_no_neighbour():
 def test_players_and_centres_are_updated_by_their_own_rules(x64):
     """Each player by its gradient and its own optimizer; centres by both pairs' features."""
     nets = tiny.networks(jnp.float64)
-    state, batch, targets = tiny.state(nets), tiny.batch(8), tiny.targets(np.float64)
-    step = compiled(nets, tiny.objective(), tiny.UNROTATED, 1, train_step)
-    new, _ = step(state, *jax.tree.map(np.asarray, (batch, targets)), jax.random.key(0))
-    source = augmented(jax.random.key(0), state, batch, tiny.UNROTATED)
+    state, batch, targets = tiny.state(nets), tiny.batch(SIZE), tiny.targets(np.float64)
+    batch = Batch(batch.image[:, 2:-2, 2:-2], batch.label)  # the crop is the whole image
+    step = compiled(nets, tiny.objective(), STILL, 1, train_step)
+    new, _ = step(state, batch, targets, jax.random.key(0))
+    source = to_model_range(batch.image).astype(jnp.float64)
     gradients = jax.jit(partial(gan_gradients, networks=nets, objective=tiny.objective()))
     grads = gradients(state, source, targets[batch.label], batch.label)
-    assert grads.features.shape == (2 * 8, nets.classifier.num_features)
+    assert grads.features.shape == (2 * SIZE, nets.classifier.num_features)
     twice = jnp.repeat(batch.label, 2)
     for name in PLAYERS:
         before, after = getattr(state, name), getattr(new, name)
