@@ -143,3 +143,6 @@ def test_a_real_run_is_probed(tmp_path: Path):
     assert kept["people"] == {"train": 8, "validation": 2, "gallery": 6}
     assert set(kept["representations"]["generated"]) >= {"rank_1", "gender", "race", "age"}
     assert leak_report.HEADING in (workdir / "report.html").read_text()
+    status, output = runs.finish("probe_identity", f"--workdir={workdir}", *rendered)
+    assert status == 1
+    assert "16 people whom no run has seen; a gallery of 100" in output

@@ -50,15 +50,16 @@ def test_the_step_stays_finite(name: str, target: str, step):
         assert np.isfinite(leaf).all(), key
 
 
-def test_a_rate_that_is_too_high_stops_the_run_and_names_the_term(tmp_path: Path):
+@pytest.mark.parametrize("player", ["generator", "classifier"])
+def test_a_rate_that_is_too_high_stops_the_run_and_names_the_term(player: str, tmp_path: Path):
     """Of the terms the losses first: where G's faces are no numbers, G's own."""
     config = tiny_config.get_config()
     config.devices = 1  # compiles in half the time of eight
-    config.optimizers.generator.learning_rate = 1e30
+    config.optimizers[player].learning_rate = 1e30
     named = r"^train/[a-z]+/(?!gradient)\w+ is (nan|-?inf), .* at step \d+: "
     with pytest.raises(FloatingPointError, match=named) as caught:
         train(config, tmp_path / "run")
-    assert "train/generator/" in str(caught.value)
+    assert f"train/{player}/" in str(caught.value)
     assert not list((tmp_path / "run").glob("checkpoints/*/manifest.json"))  # nothing bad is kept
 
 
