@@ -202,8 +202,8 @@ def compile_steps(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Com
 def run_once_options(platform: str) -> dict[str, int]:
     """XLA's options for a program that runs once: on a CPU its machine code stays unoptimised.
 
-    There random numbers are drawn in loops, at which LLVM is slow: a second for each shape of
-    array, so that a run's first weights took longer to compile than its step.
+    There random numbers are drawn in loops, at which LLVM is slow: up to a second for each shape of
+    array, so that the demo's first weights took more processor time to compile than its step.
     """
     return {"xla_backend_optimization_level": 0} if platform == "cpu" else {}
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import stat
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -45,6 +46,12 @@ def read_file(path: Path, largest: int = LARGEST) -> bytes:
     if found.st_size > largest:
         raise OSError(f"{path} has more than {largest} bytes")
     return path.read_bytes()
+
+
+def check_writable(folder: Path) -> None:
+    """Make `folder` and see that files can be written there; leaves none. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def read_object(path: Path, remedy: str) -> dict[str, Any]:

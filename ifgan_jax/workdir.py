@@ -16,7 +16,6 @@ import operator
 import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from ifgan_jax.files import MALFORMED, of_file, read_file, read_object
+from ifgan_jax.files import MALFORMED, check_writable, of_file, read_file, read_object
 
 LOGGER = logging.getLogger(__name__)
 
@@ -70,9 +69,7 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
     """
     _check_name(workdir)
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=workdir):
-            pass
+        check_writable(workdir)
     except OSError as error:
         raise OSError(f"workdir {workdir} cannot be written: {error}") from error
     if (workdir / "config.json").exists():

@@ -14,7 +14,6 @@ import csv
 import itertools
 import json
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -40,6 +39,7 @@ PLACES = ("left", "top", "right", "bottom")  # of a face's box, in pixels
 
 def main(paths: list[str]) -> None:
     from ifgan_jax.data import align, photographs
+    from ifgan_jax.files import check_writable
     from ifgan_jax.predict import Predictor
 
     output = Path(OUTPUT.value)
@@ -57,9 +57,8 @@ def main(paths: list[str]) -> None:
     found = photographs.find_faces(
         photographs.shots(files, EVERY.value), alignment, predictor.config.data.image_size
     )
-    with writing(output):  # or nothing is looked for
-        output.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=output).close()
+    with writing(output):  # before minutes of looking for faces
+        check_writable(output)
     answers = rows(predictor, found, output)
     first = next(answers)  # with what an earlier prediction left still there
     with writing(output):

@@ -7,6 +7,7 @@ probe one in --output/probes. The same command again goes on. `--methods`, `--se
 `--seeds` run some of a part. The table of the results: `scripts/report.py --study=…`.
 """
 
+import gc
 import logging
 import time
 from pathlib import Path
@@ -110,7 +111,8 @@ def main() -> None:
             return
         if "probe" in missing(part, job, output):
             probe(part, job, output)
-        jax.clear_caches()
+        jax.clear_caches()  # of the run before, as in scripts/cross_validate.py
+        gc.collect()
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@ from pathlib import Path
 # Before jax is imported. Machine code is left unoptimised: a step compiles in two thirds of the
 # time, and the tests run milliseconds of it. XLA's own passes, which decide memory and FLOPs, stay.
 QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-# And in half of that without XLA's newer way to emit fusions. Only for the jaxlibs of our two
-# constraints files: later ones have no other way, and abort at a flag that they do not know.
-if version("jaxlib") in ("0.9.0", "0.10.2"):
-    QUICK_COMPILATION += " --xla_cpu_use_fusion_emitters=false"
+# And in half of that without XLA's newer way to emit fusions, which users and tests/parity have.
+# Only for the jaxlibs of constraints*.txt: later ones have no other, and abort at unknown flags.
+PINNED = [path.read_text() for path in Path(__file__).parent.parent.glob("constraints*.txt")]
+OLDER_FUSIONS = " --xla_cpu_use_fusion_emitters=false"
+if any(f"\njaxlib=={version('jaxlib')}\n" in text for text in PINNED):
+    QUICK_COMPILATION += OLDER_FUSIONS
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {QUICK_COMPILATION}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Many tests compile the same step: what one of them, or a script they start, has compiled is kept.

@@ -80,7 +80,7 @@ def run(
         whole = tiny.batch(BATCH, seed=number)
         batch = Batch(*(sharding.to_global(mesh, np.asarray(x)[mine]) for x in whole))
         state, metrics = compiled.train_step(state, batch, targets, jax.random.key(5))
-        logged.append(tiny.flat(metrics))
+        logged.append(tiny.floats(metrics))
     return jax.device_get(compiled.whole(state)), logged, share
 
 

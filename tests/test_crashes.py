@@ -24,8 +24,7 @@ from tests import runs
 
 FLAGS = (
     "--config=tests/tiny_config.py",
-    "--config.method=baseline",
-    "--config.classifier.inputs=source",
+    *runs.BASELINE,
     "--config.epochs=6",
     "--config.batch_size=32",  # 3 steps an epoch
 )

@@ -135,12 +135,12 @@ def test_the_adversary_learns_and_moves_the_generator_alone():
 
     @jax.jit
     def weighted(weight: jax.Array, *args: Any) -> Any:
-        names["weight"] = weight
+        names["weight"] = weight  # the recipe's global, which its step reads as it is traced
         return step.__wrapped__(*args)[0]
 
-    sides = with_it, without = [weighted(weight, gan, player, *inputs) for weight in (1e4, 0.0)]
+    with_it, without = (weighted(weight, gan, player, *inputs) for weight in (1e4, 0.0))
     for name in PLAYERS:  # Adam's first moment: what is added to it is the gradient
-        a, b = (tiny.first_moments(getattr(side, name)) for side in sides)
+        a, b = (tiny.first_moments(getattr(side, name)) for side in (with_it, without))
         apart = np.linalg.norm(a - b) / np.linalg.norm(b)
         assert (apart > 1e-2) if name == "generator" else (apart < 1e-6), (name, apart)
     assert tiny.relative_error(with_it.centres, without.centres) < 1e-6
@@ -194,7 +194,7 @@ def test_seeds_together_are_the_seeds_alone_in_float64(x64):
             tiny.assert_trees_close(ours, theirs, 1e-9)
         tiny.assert_trees_close(mine.centres, alone.centres, 1e-9)
         assert {k: float(v[i]) for k, v in metrics.items()} == pytest.approx(
-            tiny.flat(expected), rel=1e-9
+            tiny.floats(expected), rel=1e-9
         )
 
 

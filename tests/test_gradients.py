@@ -90,7 +90,7 @@ def player_objective(nets, state, objective, name: str, params, source, target, 
 def float64_example():
     with jax.enable_x64(True):
         nets = tiny.networks(jnp.float64)
-        nets = nets._replace(generator=nets.generator.clone(output_noise=0.1))
+        nets = nets._replace(generator=nets.generator.clone(output_noise=0.1, convs_per_stage=2))
         yield nets, tiny.state(nets), faces()
 
 
@@ -171,7 +171,7 @@ def learners(reaches_generator: bool) -> Callable[[dict[str, float]], tuple[bool
             return real_entropy(logits, labels) * jnp.tile(halves, len(labels) // 2)
 
         objective = tiny.objective(classifier_to_generator=reaches_generator)
-        for weight in TABLE:
+        for weight in TABLE:  # as arguments of one program; the class itself takes numbers alone
             object.__setattr__(objective, weight, by[weight])
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(losses, "adversarial", adversarial)

@@ -70,7 +70,7 @@ def run(
         batch = jax.tree.map(np.asarray, tiny.batch(8, seed=number))
         state, metrics = function(state, batch, targets, jax.random.key(5))
         assert {value.dtype for value in metrics.values()} == {nets.classifier.head_dtype}
-        logged.append(tiny.flat(metrics))
+        logged.append(tiny.floats(metrics))
     return jax.tree.map(np.asarray, state), logged
 
 
@@ -115,7 +115,7 @@ def test_the_target_is_not_augmented_and_the_source_is():
     _, at_0 = step(state, batch, targets, jax.random.key(0))
     _, again = step(state, batch, targets, jax.random.key(0))
     _, at_1 = step(state.replace(step=state.step + 1), batch, targets, jax.random.key(0))
-    assert tiny.flat(at_0) == tiny.flat(again)  # same seed, same step, same numbers
+    assert tiny.floats(at_0) == tiny.floats(again)  # same seed, same step, same numbers
     assert float(at_0["generator/l1"]) != float(at_1["generator/l1"])
     # targets equal to what a zero-output G is compared with: mean |target|
     zero_output = state.replace(generator=zeroed_output(state.generator))

@@ -46,10 +46,11 @@ def test_pretrained_weights_come_in_all_but_the_head(tmp_path: Path):
         config, build.build(config, 1), sharding.make_mesh(jax.devices()[:1])
     )
     donor = compiled.create_state(jax.random.key(99)).classifier
+    statistics = jax.tree.map(lambda x: x + 0.25, donor.batch_stats)  # none that a run begins with
     params = {name: value for name, value in donor.params.items() if name != "head"}
     rgb = jax.random.normal(jax.random.key(7), (7, 7, 3, config.classifier.width))
     params["stem"] = {"kernel": rgb}
-    save_tree(tmp_path / "weights", {"params": params, "batch_stats": donor.batch_stats})
+    save_tree(tmp_path / "weights", {"params": params, "batch_stats": statistics})
     config.classifier.pretrained = str(tmp_path / "weights")
     config.epochs = 1
     assert train(config, tmp_path / "run", make=still) is not None
@@ -59,6 +60,7 @@ def test_pretrained_weights_come_in_all_but_the_head(tmp_path: Path):
     one = (rgb[:, :, 0] + rgb[:, :, 1] + rgb[:, :, 2]) / 2  # of a gray pair: summed and halved
     params["stem"] = {"kernel": np.stack([one, one], axis=2)}
     tiny.assert_trees_close(ours, params, 1e-6)
+    tiny.assert_trees_close(state.classifier.batch_stats, statistics, 0.0)
     assert np.any(state.classifier.params["head"]["kernel"] != donor.params["head"]["kernel"])
 
 

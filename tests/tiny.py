@@ -158,7 +158,7 @@ def assert_trees_close(ours: Any, theirs: Any, tolerance: float) -> None:
             assert not a.size or np.abs(a).max() <= zero, name
 
 
-def flat(mapping: Mapping[str, Any]) -> dict[str, float]:
+def floats(mapping: Mapping[str, Any]) -> dict[str, float]:
     return {key: float(value) for key, value in mapping.items()}
 
 

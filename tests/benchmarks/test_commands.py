@@ -12,8 +12,7 @@ from scripts.benchmarks import document
 from tests import runs
 
 TINY = ("--config=tests/tiny_config.py",)
-# E alone, where the networks do not matter: it compiles in a third of the time
-BASELINE = (TINY[0], "--config.method=baseline", "--config.classifier.inputs=source")
+BASELINE = (*TINY, *runs.BASELINE)
 SHORT = ("--rounds=1", "--seconds=0")
 
 

@@ -35,7 +35,7 @@ def test_plain_forms_change_no_number():
         compiled = ours.compiled_steps(config)
         given = ours.arguments(config, compiled, config.data.image_size)
         state, metrics = compiled.train_step(*given)
-        return jax.device_get(state), tiny.flat(metrics)
+        return jax.device_get(state), tiny.floats(metrics)
 
     state, metrics = stepped()
     assert own_forms(config) == {"_convolve", "normalize", "max_pool_2x2", "_pool_3x3"}

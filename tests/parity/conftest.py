@@ -1,11 +1,15 @@
 """Tests that need PyTorch: without the extra `parity` they are left out, and named at the end."""
 
 import importlib.util
+import os
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import OLDER_FUSIONS
+
+os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].replace(OLDER_FUSIONS, "")  # read at first use
 HAS_TORCH = all(importlib.util.find_spec(name) for name in ("torch", "torchvision"))
 collect_ignore_glob = [] if HAS_TORCH else ["test_*.py"]
 
