@@ -159,6 +159,14 @@ def keep_compiled() -> None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
+def forget_run() -> None:
+    """Between two runs of a process: programs of the one before would add up, as do its cycles."""
+    import jax
+
+    jax.clear_caches()
+    gc.collect()
+
+
 def parse(arguments: list[str], known: flags.FlagValues = flags.FLAGS) -> list[str]:
     """absl's own parsing, but a wrong --config.key or its value gives a line and no traceback."""
     try:

@@ -9,7 +9,6 @@ run again, even without its folder; one that was cut off resumes; one that faile
 Several machines share the work by --shard=0/4 to --shard=3/4, see docs/experiments.md.
 """
 
-import gc
 import logging
 from pathlib import Path
 from typing import NamedTuple
@@ -101,8 +100,7 @@ def run_all(runs: list[Run], output: Path) -> list[str]:
         if metrics is None:
             break
         results.write_result(output / "results", run.method, run.config, metrics, workdir)
-        jax.clear_caches()  # programs of the run before: they would add up
-        gc.collect()  # and what it left in cycles
+        command_line.forget_run()
     return failed
 
 

@@ -7,12 +7,10 @@ probe one in --output/probes. The same command again goes on. `--methods`, `--se
 `--seeds` run some of a part. The table of the results: `scripts/report.py --study=…`.
 """
 
-import gc
 import logging
 import time
 from pathlib import Path
 
-import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
@@ -111,8 +109,7 @@ def main() -> None:
             return
         if "probe" in missing(part, job, output):
             probe(part, job, output)
-        jax.clear_caches()  # of the run before, as in scripts/cross_validate.py
-        gc.collect()
+        command_line.forget_run()
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from pathlib import Path
 QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 # And in half of that without XLA's newer way to emit fusions, which users and tests/parity have.
 # Only for the jaxlibs of constraints*.txt: later ones have no other, and abort at unknown flags.
-PINNED = [path.read_text() for path in Path(__file__).parent.parent.glob("constraints*.txt")]
 OLDER_FUSIONS = " --xla_cpu_use_fusion_emitters=false"
-if any(f"\njaxlib=={version('jaxlib')}\n" in text for text in PINNED):
+CONSTRAINTS = Path(__file__).parent.parent.glob("constraints*.txt")
+if any(f"jaxlib=={version('jaxlib')}" in file.read_text().splitlines() for file in CONSTRAINTS):
     QUICK_COMPILATION += OLDER_FUSIONS
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {QUICK_COMPILATION}"
 os.environ["JAX_PLATFORMS"] = "cpu"

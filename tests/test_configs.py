@@ -64,7 +64,7 @@ def shapes_around_a_step(content: str) -> tuple[Any, Any]:
 
 
 def test_cpus_alone_leave_what_runs_once_unoptimised(monkeypatch: pytest.MonkeyPatch):
-    """The first weights alone: of the step optimised code is what a run waits for."""
+    """Only the first weights: the steps are what a run waits for, and stay optimised."""
     config = configs()["demo"]
     experiment, mesh = build.build(config, steps_per_epoch=1), sharding.make_mesh(jax.devices()[:1])
     monkeypatch.setattr(jax, "jit", lambda function, **keywords: keywords.get("compiler_options"))

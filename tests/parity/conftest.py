@@ -9,7 +9,8 @@ import pytest
 
 from tests.conftest import OLDER_FUSIONS
 
-os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].replace(OLDER_FUSIONS, "")  # read at first use
+# Compared with PyTorch is what users' programs do. XLA reads this when JAX first asks for devices.
+os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].replace(OLDER_FUSIONS, "")
 HAS_TORCH = all(importlib.util.find_spec(name) for name in ("torch", "torchvision"))
 collect_ignore_glob = [] if HAS_TORCH else ["test_*.py"]
 
