@@ -89,8 +89,8 @@ def player_objective(nets, state, objective, name: str, params, source, target, 
 @pytest.fixture(scope="module")
 def float64_example():
     with jax.enable_x64(True):
-        nets = tiny.networks(jnp.float64)
-        nets = nets._replace(generator=nets.generator.clone(output_noise=0.1, convs_per_stage=2))
+        nets = tiny.networks(jnp.float64, convs_per_stage=2)
+        nets = nets._replace(generator=nets.generator.clone(output_noise=0.1))
         yield nets, tiny.state(nets), faces()
 
 

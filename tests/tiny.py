@@ -25,12 +25,17 @@ CROP = 32
 SIZE = 4  # images of `faces`
 
 
-def networks(dtype: Any = jnp.float32, remat: str = "attention", **changes: Any) -> Networks:
-    """All stages and attentions; an 8-position attention block makes several groups."""
+def networks(
+    dtype: Any = jnp.float32, remat: str = "attention", convs_per_stage: int = 1, **changes: Any
+) -> Networks:
+    """All stages and attentions; an 8-position attention block makes several groups.
+
+    convs_per_stage: two are shipped, one compiles sooner. changes: of E.
+    """
     generator = {
         "widths": (8, 8, 8, 8),
         "channels": 1,
-        "convs_per_stage": 1,
+        "convs_per_stage": convs_per_stage,
         "attention": True,
         "attention_reduction": 8,
         "attention_block": 64 * 16,

@@ -14,8 +14,8 @@ from tests import tiny
 
 def gradients(remat: str, dtype: Any) -> tuple[Callable, Any]:
     """G's and E's gradients and new statistics as a function of their variables, and those."""
-    nets = tiny.networks(dtype, remat=remat)
-    state = tiny.state(tiny.networks(dtype))
+    nets = tiny.networks(dtype, remat=remat, convs_per_stage=2)
+    state = tiny.state(tiny.networks(dtype, convs_per_stage=2))
     source = tiny.faces(dtype)[0][:2]
 
     def loss(params: Any) -> tuple[jax.Array, Any]:
@@ -74,7 +74,7 @@ def test_computes_again_what_its_name_says():
     exponentials = {remat: operations(remat, "exp") for remat in REMAT}
     assert exponentials["attention"] == exponentials["blocks"] == exponentials["none"] + 3
     convolutions = {remat: operations(remat, "conv_general_dilated") for remat in REMAT}
-    stages = 4 + 3  # a convolution in each of the encoding and the decoding ones
+    stages = 2 * (4 + 3)  # two convolutions in each of the encoding and the decoding ones
     blocks = 2 + 3  # E's two, the second with a shortcut's
     assert convolutions["attention"] == convolutions["none"]
     assert convolutions["blocks"] == convolutions["none"] + stages + blocks
