@@ -86,6 +86,7 @@ def run_all(runs: list[Run], output: Path) -> list[str]:
     failed = []
     for number, run in enumerate(runs, 1):
         LOGGER.info("%d of %d: %s", number, len(runs), run.name)
+        command_line.forget_run()  # of the one before, which may have failed
         workdir = output / "runs" / run.name
         try:
             metrics = train(run.config, workdir)
@@ -100,7 +101,6 @@ def run_all(runs: list[Run], output: Path) -> list[str]:
         if metrics is None:
             break
         results.write_result(output / "results", run.method, run.config, metrics, workdir)
-        command_line.forget_run()
     return failed
 
 
