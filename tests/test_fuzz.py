@@ -22,12 +22,15 @@ NEEDS = {"torch_files": "torch", "safetensors": "safetensors", "videos": "av"}
 # PIL's warnings about pictures, and ml_collections' way to load a config
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", TARGETS)
-def test_bad_input_is_read_or_ends_in_a_clear_error(name: str, tmp_path: Path):
+def test_bad_input_is_read_or_ends_in_a_clear_error(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     if name in NEEDS and not importlib.util.find_spec(NEEDS[name]):
         pytest.skip(f"needs {NEEDS[name]}")
     total = tries.Tally()
     for seed in SEEDS:
         (folder := tmp_path / str(seed)).mkdir()
+        monkeypatch.chdir(folder)  # what content makes in "." is then seen
         trial = Trial(TARGETS[name], seed, folder)
         total.add(trial.run(range(150 if TARGETS[name].tries > 10_000 else SLOW)))
     assert total.failures == []

@@ -13,6 +13,7 @@ import uvicorn
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from ifgan_jax.attention_maps import QUERY_POINTS, attention_maps
 from ifgan_jax.data import align
 from ifgan_jax.web.answers import MAX_BYTES, Answerer
 from ifgan_jax.web.app import App
@@ -76,6 +77,24 @@ def test_an_upload_is_answered_as_python_answers(page: Page, address: str, answe
     for which in ("input", "generated"):
         width = page.locator(f".{which} img").evaluate("image => image.naturalWidth")
         assert width == 32  # the centre of 36, as the networks see it
+
+
+def test_the_map_of_a_clicked_point_is_that_of_fig_6(page: Page, address: str, answerer: Answerer):
+    page.goto(address)
+    upload(page, png(FACE))
+    canvas, face = page.locator("canvas"), page.locator(".generated .frame")
+    expect(canvas).to_have_attribute("aria-label", re.compile("from row 4, column 3 of 8"))
+    predictor = answerer.predictor
+    source = predictor(FACE[None, ..., None]).source
+    maps = attention_maps(predictor.compiled.networks, predictor.state.generator, source)[0]
+    assert np.abs(maps[0] / maps[0].T - 1).max() > 0.01  # rows are no columns
+    box = face.bounding_box()
+    assert box is not None
+    for (row, column), expected in zip(QUERY_POINTS.values(), maps, strict=True):
+        x, y = ((int(share * 8) + 0.5) / 8 for share in (column, row))
+        face.click(position={"x": x * box["width"], "y": y * box["height"]})
+        shown = canvas.evaluate("canvas => [...canvas.weights]")
+        np.testing.assert_allclose(shown, expected.ravel(), rtol=1e-4)
 
 
 def test_a_click_and_the_keys_move_the_point(page: Page, address: str):

@@ -127,6 +127,30 @@ def test_headings_are_reached_and_pressed_by_the_keyboard(page: Page, tmp_path: 
     assert column(table, 1) == ["1", "2"]
 
 
+def test_every_table_of_a_run_sorts_and_gives_its_csv(page: Page, finished: Path, tmp_path: Path):
+    """Of a run that was trained: its own report, with all figures that it drew."""
+    page.goto((finished / "report.html").as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    figures = page.locator("img")
+    assert figures.count() >= len(list((finished / "pictures").glob("*.png"))) == 5
+    assert figures.evaluate_all("all => all.every((i) => i.complete && i.naturalWidth > 0)")
+    tables = page.locator("table").all()
+    assert len(tables) == 4
+    for table in tables:
+        headings = [heading.inner_text() for heading in table.get_by_role("columnheader").all()]
+        before = [column(table, i) for i in range(len(headings))]
+        caption = table.get_attribute("aria-label") or ""
+        _, content = download(page, caption, tmp_path)
+        header, *lines = csv.reader(content.decode("utf-8").splitlines())
+        assert header == headings
+        for line, *cells in zip(lines, *before, strict=True):
+            assert all(map(str.startswith, cells, line)), caption  # a note is no part of the value
+        for i in range(len(headings)):
+            table.get_by_role("columnheader").nth(i).get_by_role("button").click()
+            assert sorted(column(table, i)) == sorted(before[i]), caption
+        assert table.locator("[aria-sort]").count() == 1, caption
+
+
 def test_results_sort_by_what_is_behind_the_rounding(page: Page, run: Path):
     metrics = METRICS | {"test_accuracy": 0.91234, "test_accuracy_last": 0.91231, "ssim": None}
     (run / "metrics.json").write_text(json.dumps(metrics))
