@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +12,8 @@ from ifgan_jax import export
 from ifgan_jax.evaluate import load_run_parts
 from ifgan_jax.predict import Predictor
 from ifgan_jax.workdir import read_folds
+from scripts.campaigns import exported
 from tests import runs, untrained
-
-ALONE = """
-import sys
-import numpy as np
-sys.path = [path for path in sys.path if path]  # not this folder
-sys.modules["ifgan_jax"] = None  # importing it fails
-from jax import export
-model = export.deserialize(bytearray(open("model.stablehlo", "rb").read()))
-images = np.load("images.npy")
-for n in (1, 5, 11):
-    np.savez(f"{n}.npz", **model.call(images[:n]))
-"""
 
 
 def test_exported_answers_are_the_runs(finished: Path, tmp_path: Path):
@@ -35,13 +22,10 @@ def test_exported_answers_are_the_runs(finished: Path, tmp_path: Path):
     assert status == 0, told
     predictor = Predictor.load(finished)
     images = load_run_parts(predictor.config).test.images[:11]
-    np.save(output / "images.npy", images)
-    subprocess.run([sys.executable, "-c", ALONE], cwd=output, check=True)
     said = predictor(images)
-    for n in (1, 5, 11):
-        found = np.load(output / f"{n}.npz")
-        np.testing.assert_allclose(found["probabilities"], said.probabilities[:n], atol=1e-6)
-        np.testing.assert_allclose(found["generated"], said.generated[:n], atol=1e-6)
+    for found in exported.ask("stablehlo", output, {"images": images}, (1, 5, 11)).values():
+        np.testing.assert_allclose(found["probabilities"], said.probabilities, atol=1e-6)
+        np.testing.assert_allclose(found["generated"], said.generated, atol=1e-6)
     card = (output / "model_card.md").read_text()
     assert "(n, 36, 36, 1)" in card
     assert "anger, disgust, fear, happiness, sadness, surprise" in card
@@ -66,9 +50,8 @@ def test_weights_inside_are_rounded_as_the_run_s(changes: dict[str, Any], tmp_pa
     changes = {**changes, "evaluation.batch_size": 11}
     untrained.write_model("stablehlo", changes, tmp_path / "model.stablehlo")
     images = np.random.default_rng(1).integers(0, 256, (11, 36, 36, 1)).astype(np.uint8)
-    np.save(tmp_path / "images.npy", images)
-    subprocess.run([sys.executable, "-c", ALONE], cwd=tmp_path, check=True)
-    said, found = untrained.predictor(changes)(images), np.load(tmp_path / "11.npz")
+    found = exported.ask("stablehlo", tmp_path, {"images": images}, (11,))[11]
+    said = untrained.predictor(changes)(images)
     np.testing.assert_allclose(found["generated"], said.generated, atol=1e-6)
     np.testing.assert_allclose(found["probabilities"], said.probabilities, atol=1e-6)
 

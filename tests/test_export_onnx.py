@@ -4,29 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ifgan_jax import export
+from scripts.campaigns import exported
 from tests import runs, untrained
 
 pytest.importorskip("jax2onnx", reason="needs the extra onnx")
 
-ALONE = """
-import sys
-import jax.numpy as jnp
-import numpy as np
-for name in ("jax", "jaxlib", "flax", "ifgan_jax", "tensorflow"):
-    sys.modules[name] = None  # importing it fails
-import onnxruntime
-model = onnxruntime.InferenceSession("model.onnx")
-given = dict(np.load("given.npz"))
-for n in (1, 3):
-    names = [output.name for output in model.get_outputs()]
-    answers = model.run(names, {name: array[:n] for name, array in given.items()})
-    np.savez(f"{n}.npz", **dict(zip(names, answers)))
-"""
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 36, 36, 1)).astype(np.uint8)
 
 
@@ -45,20 +31,13 @@ def test_onnxruntime_answers_as_the_package(changes: dict, noisy: bool, tmp_path
     untrained.write_model("onnx", changes, tmp_path / "model.onnx")
     said = predictor(IMAGES)
     assert 0.01 < said.probabilities.min() < said.probabilities.max() < 0.9  # or E hardly matters
-    given = {"images": IMAGES}
-    if noisy:
-        generator = predictor.compiled.networks.generator
-        blank = jnp.zeros(said.generated.shape)
-        seen = generator.observed(jnp.asarray(said.source), blank)
-        given["noise"] = np.asarray(seen) / generator.output_noise
-    np.savez(tmp_path / "given.npz", **given)
-    subprocess.run([sys.executable, "-c", ALONE], cwd=tmp_path, check=True)
-    for n in (1, 3):
-        found = np.load(tmp_path / f"{n}.npz")
-        np.testing.assert_allclose(found["probabilities"], said.probabilities[:n], atol=1e-4)
-        np.testing.assert_allclose(found["generated"], said.generated[:n], atol=2e-3)  # of 2
-        np.testing.assert_array_equal(found["probabilities"].argmax(1),
-                                      said.probabilities[:n].argmax(1))  # fmt: skip
+    given = exported.inputs(predictor, "onnx", IMAGES, said)
+    assert ("noise" in given) == noisy
+    for found in exported.ask("onnx", tmp_path, given, (1, 3)).values():
+        differences = exported.differences(found, said)
+        assert differences["probabilities"] < 1e-4
+        assert differences["generated"] < 2e-3  # of 2
+        assert differences["other_classes"] == 0
 
 
 def test_a_trained_runs_card_says_how_it_is_called(finished: Path, tmp_path: Path):

@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import flags
 
 from ifgan_jax.tables import Table, markdown
-from scripts.campaigns import crashes, long_run, report
+from scripts.campaigns import crashes, exported, long_run, report
 
 PAGE = flags.DEFINE_string(
     "page", "docs/reliability.md", "Its results lie in the folder beside it.", allow_override=True
@@ -37,7 +37,12 @@ def fuzz_tables(result: report.Result) -> list[Table]:
     return [Table("Made-up input", header, tuple(rows))]
 
 
-TABLES = {"crashes": crashes.tables, "long_run": long_run.tables, "fuzz": fuzz_tables}
+TABLES = {
+    "crashes": crashes.tables,
+    "long_run": long_run.tables,
+    "fuzz": fuzz_tables,
+    "exported": exported.tables,
+}
 
 
 def main() -> None:

@@ -1,0 +1,136 @@
+"""What the exported models of a run answer, beside the run itself, on its test images.
+
+    python scripts/campaign.py exported --workdir=runs/demo --output=docs/reliability/exported.json
+
+scripts/export.py's two files (extra `onnx`), each in a process that cannot import this package, in
+batches of the run's size and image by image; StableHLO's with the XLA_FLAGS that our scripts set
+for themselves, and without. ONNX gets the noise that the package draws as its input.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from ifgan_jax import export
+from ifgan_jax.evaluate import load_run_parts
+from ifgan_jax.predict import HostPrediction, Predictor
+from ifgan_jax.tables import Table
+from scripts.campaigns import report
+
+WORKDIR = flags.DEFINE_string(
+    "workdir", "runs/demo", "Folder of a run that was trained.", allow_override=True
+)
+
+ALONE = {
+    "stablehlo": """
+import sys
+import numpy as np
+sys.path = [path for path in sys.path if path]  # not this folder
+sys.modules["ifgan_jax"] = None  # importing it fails
+from jax import export
+model = export.deserialize(bytearray(open("model.stablehlo", "rb").read()))
+def answers(given):
+    return model.call(given["images"])
+""",
+    "onnx": """
+import sys
+import numpy as np
+for name in ("jax", "jaxlib", "flax", "ifgan_jax", "tensorflow"):
+    sys.modules[name] = None  # importing it fails
+import onnxruntime
+model = onnxruntime.InferenceSession("model.onnx")
+def answers(given):
+    names = [output.name for output in model.get_outputs()]
+    return dict(zip(names, model.run(names, given)))
+""",
+}
+IN_BATCHES = """
+given = dict(np.load("given.npz"))
+for n in map(int, sys.argv[1:]):
+    starts = range(0, len(given["images"]), n)
+    parts = [answers({name: array[i : i + n] for name, array in given.items()}) for i in starts]
+    np.savez(f"{n}.npz", **{name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
+"""
+
+Answers = dict[str, np.ndarray]
+
+
+def main() -> None:
+    predictor = Predictor.load(WORKDIR.value)
+    test, size = load_run_parts(predictor.config).test, predictor.config.evaluation.batch_size
+    said = predictor(test.images)
+    plain = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    stable = {"StableHLO, XLA_FLAGS as here": dict(os.environ), "StableHLO, no flags": plain}
+    rows = []
+    for kind, make, environments in (
+        ("stablehlo", export.stablehlo, stable),
+        ("onnx", export.onnx, {"ONNX": plain}),
+    ):
+        with tempfile.TemporaryDirectory() as name:
+            (Path(name) / f"model.{kind}").write_bytes(make(predictor))
+            given = inputs(predictor, kind, test.images, said)
+            for title, environment in environments.items():
+                answers = ask(kind, Path(name), given, (size, 1), environment)
+                rows += [
+                    {"model": title, "batch": n, **differences(answers[n], said)} for n in answers
+                ]
+    content = {"run": predictor.config.data.name, "images": len(test), "rows": rows}
+    report.finish("exported", content, tables)
+
+
+def inputs(predictor: Predictor, kind: str, images: np.ndarray, said: HostPrediction) -> Answers:
+    """What a model is given: the images, and for ONNX the noise that the package drew for them."""
+    generator = predictor.compiled.networks.generator
+    if kind != "onnx" or generator is None or not generator.output_noise:
+        return {"images": images}
+    seen = generator.observed(jnp.asarray(said.source), jnp.zeros(said.generated.shape))
+    return {"images": images, "noise": np.asarray(seen) / generator.output_noise}
+
+
+def ask(
+    kind: str,
+    folder: Path,
+    given: Answers,
+    sizes: Sequence[int],
+    environment: Mapping[str, str] | None = None,
+) -> dict[int, Answers]:
+    """What folder/model.<kind> answers in a process of its own, by the size of its batches."""
+    np.savez(folder / "given.npz", **given)  # type: ignore[arg-type]
+    command = [sys.executable, "-c", ALONE[kind] + IN_BATCHES, *map(str, sizes)]
+    subprocess.run(command, cwd=folder, env=environment, check=True)
+    return {n: dict(np.load(folder / f"{n}.npz")) for n in sizes}
+
+
+def differences(answers: Answers, said: HostPrediction) -> dict[str, float]:
+    """The largest of probabilities and of generated images (-1 to 1), and classes that differ."""
+    classes = answers["probabilities"].argmax(1) != said.probabilities.argmax(1)
+    return {
+        "probabilities": float(np.abs(answers["probabilities"] - said.probabilities).max()),
+        "generated": float(np.abs(answers["generated"] - said.generated).max()),
+        "other_classes": int(classes.sum()),
+    }
+
+
+def tables(result: dict[str, Any]) -> list[Table]:
+    """A row for each model and size of batches."""
+    header = ("", "batch", "probabilities", "generated faces", "other classes")
+    rows = [
+        (
+            row["model"],
+            str(row["batch"]),
+            f"{row['probabilities']:.1e}",
+            f"{row['generated']:.1e}",
+            str(row["other_classes"]),
+        )
+        for row in result["rows"]
+    ]
+    caption = f"Largest differences on the {result['images']} test images of {result['run']}"
+    return [Table(caption, header, tuple(rows))]
