@@ -33,7 +33,8 @@ a { color: var(--bar); }
 table { border-spacing: 0; min-width: min(100%, 40rem); }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem .35rem 0;
   border-bottom: 1px solid var(--line); font-weight: 400; }
-th:first-child { position: sticky; left: 0; background: var(--page); min-width: 7rem; }
+th:first-child { position: sticky; left: 0; background: var(--page); min-width: 7rem;
+  overflow-wrap: anywhere; }
 thead th { color: var(--soft); font-size: .85rem; vertical-align: bottom; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 td.number { white-space: nowrap; }
@@ -48,7 +49,7 @@ th button::after { content: "\\a0↕"; }
 code, pre { font: .85rem/1.45 ui-monospace, monospace; overflow-wrap: anywhere; }
 pre { background: var(--panel); padding: .8rem; overflow-x: auto; border-radius: .4rem;
   white-space: pre-wrap; }
-.bar { width: 8rem; height: .7rem; margin-right: .6rem; fill: var(--bar); }
+.bar { width: min(8rem, 20vw); height: .7rem; margin-right: .6rem; fill: var(--bar); }
 figure { margin: 0; max-width: 40rem; break-inside: avoid; }
 figure img { display: block; width: 100%; background: #fff; padding: .4rem; border-radius: .4rem;
   border: 1px solid var(--line); }

@@ -149,6 +149,9 @@ def test_every_table_of_a_run_sorts_and_gives_its_csv(page: Page, finished: Path
             table.get_by_role("columnheader").nth(i).get_by_role("button").click()
             assert sorted(column(table, i)) == sorted(before[i]), caption
         assert table.locator("[aria-sort]").count() == 1, caption
+    page.set_viewport_size({"width": 390, "height": 844})  # on a phone no table has to be moved
+    wide = "all => all.filter((b) => b.scrollWidth > b.clientWidth).map((b) => b.innerText)"
+    assert page.locator(".scroll").evaluate_all(wide) == []
 
 
 def test_results_sort_by_what_is_behind_the_rounding(page: Page, run: Path):
