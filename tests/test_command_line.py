@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,21 @@ def start(**changes: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
-def test_compiled_programs_are_kept_and_a_damaged_one_is_compiled_anew(tmp_path: Path):
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flipped(content: bytes) -> bytes:
+    """In the middle, where zlib's data are."""
+    damaged = bytearray(content)
+    damaged[len(content) // 2] ^= 1
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("damage", [cut, flipped])
+def test_compiled_programs_are_kept_and_a_damaged_one_is_compiled_anew(
+    damage: Callable[[bytes], bytes], tmp_path: Path
+):
     (tmp_path / "zstandard.py").write_text("raise OSError('it has no checksum')")
     done = start(XDG_CACHE_HOME=str(tmp_path), PYTHONPATH=f"{ROOT}:{tmp_path}")
     folder = tmp_path / "ifgan_jax" / "compiled"
@@ -88,7 +103,7 @@ def test_compiled_programs_are_kept_and_a_damaged_one_is_compiled_anew(tmp_path:
     assert kept
     assert all(zlib.decompress(content) for content in kept.values())
     for path, content in kept.items():
-        path.write_bytes(content[: len(content) // 2])
+        path.write_bytes(damage(content))
     done = start(XDG_CACHE_HOME=str(tmp_path))
     assert done.stdout == f"125000.0\nat {folder}\n"
     assert "Error reading persistent compilation cache" in done.stderr
