@@ -1,6 +1,7 @@
-"""scripts/predict.py with the real detector: photographs of several people, and a video."""
+"""The real detector behind scripts/predict.py and the demo's page, as a user starts them."""
 
 import json
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from tests import runs
 from tests.parity.test_landmarks import ASTRONAUT
+from tests.test_demo_app_script import served
 from tests.test_photographs import write_video
 
 pytestmark = pytest.mark.parity
@@ -51,3 +53,17 @@ def test_every_face_of_a_photograph_and_of_every_second_frame(finished: Path, tm
     assert first["eyes"] == pytest.approx(large["eyes"], rel=0.05)  # 43 by eye (test_landmarks)
     assert first["eyes"] == pytest.approx(43, abs=4)
     assert first["probabilities"] == second["probabilities"]
+
+
+def test_an_upload_to_the_page_is_found_aligned_and_answered(finished: Path, tmp_path: Path):
+    """As scripts/predict.py answers for the same file."""
+    flags = [f"--workdir={finished}", "--alignment=similarity"]
+    status, told = runs.finish("predict", *flags, f"--output={tmp_path}", str(ASTRONAUT))
+    assert status == 0, told
+    expected = json.loads((tmp_path / "predictions.jsonl").read_text())["probabilities"]
+    with served(*flags) as (_, host, port):
+        address = f"http://{host}:{port}/faces"
+        with urllib.request.urlopen(address, ASTRONAUT.read_bytes(), timeout=60) as said:
+            (face,) = json.load(said)["faces"]
+    assert face["probabilities"] == pytest.approx(expected, abs=1e-5)  # that has six digits
+    assert face["warning"] == ""
