@@ -94,3 +94,23 @@ def test_a_run_without_results_is_told(finished: Path, tmp_path: Path):
     status, told = runs.finish("export", f"--workdir={workdir}", f"--output={output}")
     assert (status, "metrics.json is missing: run scripts/evaluate.py first" in told) == (1, True)
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "probabilities", "generated", "classes", "close"),
+    [
+        (exported.SAME_FLAGS, 9e-7, 9e-7, 0, True),
+        (exported.SAME_FLAGS, 2e-6, 0.0, 0, False),
+        (exported.SAME_FLAGS, 0.0, 2e-6, 0, False),
+        ("StableHLO, no flags", 2e-6, 2e-6, 0, True),
+        ("StableHLO, no flags", 0.0, 0.0, 1, False),
+        (exported.ONNX, 9e-5, 1e-3, 0, True),
+        (exported.ONNX, 2e-4, 0.0, 0, False),
+        (exported.ONNX, float("nan"), 0.0, 0, False),
+    ],
+)
+def test_answers_that_are_apart_fail_the_campaign(
+    model: str, probabilities: float, generated: float, classes: int, close: bool
+):
+    row = {"probabilities": probabilities, "generated": generated, "other_classes": classes}
+    assert exported.is_close({"model": model, **row}) == close
