@@ -33,9 +33,11 @@ def served(*flags: str) -> Iterator[tuple[str, str, int]]:
             break
     told = "".join(lines)
     ((host, port),) = re.findall(r"http://([\d.]+):(\d+) ", told)
-    yield told, host, int(port)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    try:
+        yield told, host, int(port)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
     assert (process.returncode, "Traceback" in output) == (0, False)
 
 

@@ -75,6 +75,10 @@ def open_table(page: Page, folder: Path, column: list[str]) -> Locator:
     return page.locator("table")
 
 
+def open_details(page: Page) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+
+
 def column(table: Locator, index: int) -> list[str]:
     cells = table.locator(f"tbody tr > :nth-child({index + 1})").all()
     return [cell.evaluate("e => e.querySelector('data')?.value ?? e.textContent") for cell in cells]
@@ -130,7 +134,7 @@ def test_headings_are_reached_and_pressed_by_the_keyboard(page: Page, tmp_path: 
 def test_every_table_of_a_run_sorts_and_gives_its_csv(page: Page, finished: Path, tmp_path: Path):
     """Of a run that was trained: its own report, with all figures that it drew."""
     page.goto((finished / "report.html").as_uri())
-    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    open_details(page)
     figures = page.locator("img")
     assert figures.count() >= len(list((finished / "pictures").glob("*.png"))) == 5
     assert figures.evaluate_all("all => all.every((i) => i.complete && i.naturalWidth > 0)")
@@ -200,7 +204,7 @@ def test_a_wide_table_scrolls_in_its_own_box_on_a_phone(page: Page, tmp_path: Pa
     written = (tmp_path / "comparison.html", tmp_path / "tables" / "tables.html")
     for path in (*written, write_report(folders[0])):
         page.goto(path.as_uri())
-        page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        open_details(page)
         assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), path
         widths = page.locator("img").evaluate_all("all => all.map((i) => i.clientWidth)")
         assert all(0 < width <= 390 for width in widths), path
