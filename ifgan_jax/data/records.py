@@ -9,6 +9,8 @@ from typing import Any
 def write_records(builder: Any, manual_dir: str | None = None) -> None:
     """Make a builder's examples, unless they are there; nothing is ever downloaded.
 
+    Several processes may do so at once: the first that is done leaves its examples.
+
     manual_dir: folder with what the builder reads. Raises what the builder does.
     """
     import tensorflow_datasets as tfds  # a reader needs none
@@ -16,7 +18,13 @@ def write_records(builder: Any, manual_dir: str | None = None) -> None:
     tfds.disable_progress_bar()  # ours knows the total
     config = tfds.download.DownloadConfig(manual_dir=manual_dir, try_download_gcs=False)
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS would say that it downloads
-        builder.download_and_prepare(download_config=config)
+        try:
+            builder.download_and_prepare(download_config=config)
+        except FileExistsError:  # TFDS cannot rename its folder: another process was first
+            if not builder.data_path.exists():
+                raise
+    if not builder.info.splits:  # written by another process since the builder was made
+        builder.info.read_from_directory(builder.data_path)
 
 
 def read_records(builder: Any, split: str, expected: int, remedy: str) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """The TFDS builder, its cache and its workers."""
 
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -51,6 +52,31 @@ def test_examples_and_features(prepared):
     assert first["landmarks"].shape == (5, 2)
     assert first["attributes"]["race"].sum() == pytest.approx(1.0)
     assert set(first["attributes"]) == {"race", "gender", "age", "pose", "light", "key", "ambient"}
+
+
+@pytest.mark.parametrize("when", ["before the first face", "after the last"])
+def test_what_another_process_has_written_meanwhile_is_taken(when, prepared, tmp_path, monkeypatch):
+    generate = SyntheticFaces._generate_examples
+    other = prepared[0] / "synthetic_faces"
+
+    def written_by_another():
+        shutil.copytree(other, tmp_path / "synthetic_faces", dirs_exist_ok=True)
+
+    def interrupted(builder):
+        yield from generate(builder)
+        written_by_another()
+
+    if when == "after the last":
+        monkeypatch.setattr(SyntheticFaces, "_generate_examples", interrupted)
+    else:
+        write = synthetic_faces.write_records
+        monkeypatch.setattr(
+            synthetic_faces, "write_records", lambda builder: (written_by_another(), write(builder))
+        )
+    found = list(read(prepare(tmp_path, tiny(), processes=1)))
+    assert [row["sequence"] for row in found] == [row["sequence"] for row in prepared[1]]
+    (folder,) = (tmp_path / "synthetic_faces" / "tiny").iterdir()
+    assert folder.name == "1.0.0"  # no unfinished one beside it
 
 
 def test_attributes_are_those_of_each_face(tmp_path):
