@@ -1,7 +1,11 @@
 """Bad input, a fixed list of tries (scripts/campaign.py fuzz makes a million); what counts it."""
 
+import ctypes
 import importlib.util
+import pickle
 import re
+import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,6 +49,11 @@ def target(attempt: Callable[[Path], object], named: str = "file.txt") -> Target
     return Target(prepare, (named,), 1)
 
 
+def make_by_c(folder: Path) -> None:
+    """As a library would that tells Python nothing."""
+    ctypes.CDLL(None).mkdir(bytes(folder), 0o755)
+
+
 def raise_(error: BaseException) -> None:
     raise error
 
@@ -55,7 +64,12 @@ def raise_(error: BaseException) -> None:
         (lambda folder: raise_(KeyError("a")), r"KeyError\('a'\) at raise_"),
         (lambda folder: raise_(AssertionError("wrong answer")), "wrong answer"),
         (lambda folder: raise_(ValueError("bad")), r"unclear: ValueError\('bad'\)"),
-        (lambda folder: (folder.parent / "new").touch(), "wrote or ran something: new"),
+        (lambda folder: make_by_c(folder.parent / "new"), "wrote or ran something: new"),
+        (lambda folder: (folder.parent.parent / "touched").touch(), "open .*/touched"),
+        (lambda folder: (folder.parent.parent / "made").mkdir(), "os.mkdir .*/made"),
+        (lambda folder: subprocess.run(["true"], check=True), "subprocess.Popen .*true"),
+        (lambda folder: pickle.loads(pickle.dumps(Path)), "pickle.find_class .*Path"),
+        (lambda folder: socket.socket().connect_ex(("127.0.0.1", 9)), "socket.connect"),
         (lambda folder: bytearray(2**30 + 2**28).count(1), "MiB more"),
     ],
 )
@@ -86,7 +100,7 @@ def test_a_try_that_dies_or_hangs_is_named_and_the_others_are_made(monkeypatch: 
 
 def test_what_code_makes_where_it_stands_is_seen():
     tally = tries.run_watched(Target(watched.by_the_way, (), 1), 9, 0, 1)
-    assert tally.failures == ["try 0: wrote or ran something: ran"]
+    assert tally.failures == ["try 0: os.mkdir ran", "try 0: wrote or ran something: ran"]
 
 
 def test_only_whole_work_of_the_same_code_is_not_done_again():

@@ -2,7 +2,7 @@
 
 A try must end with an answer or with a clear error: one of those that `command_line.run` turns into
 a line, whose text names the file or the field. Anything else is a failure, and so are a hang, a
-death of the process, memory without bound, a new file outside and code that was run.
+death of the process, memory without bound, a file written outside and code that was run.
 """
 
 import collections
@@ -25,6 +25,7 @@ import numpy as np
 
 from ifgan_jax.data.processes import hidden_main_module
 from scripts.benchmarks.system import peak_memory, status_bytes
+from scripts.campaigns import audit
 from scripts.campaigns.mutations import Random
 
 # What scripts/command_line.py shows as one line.
@@ -90,7 +91,8 @@ class Trial:
     def _one(self, i: int, tally: Tally) -> None:
         before = peak_memory()
         try:
-            self._try(i)
+            with audit.watched(self._outside / "inside") as done:
+                self._try(i)
             tally.accepted += 1
         except CLEAR as error:
             tally.errors[self._kind(error)] += 1
@@ -101,6 +103,8 @@ class Trial:
             tally.failures.append(f"try {i}: {error!r} at {where.name}:{where.lineno}"[:500])
         if (grown := peak_memory() - before) > MEMORY:
             tally.failures.append(f"try {i}: {grown / 2**20:.0f} MiB more")
+        if done:
+            tally.failures.append(f"try {i}: {'; '.join(done)}"[:500])
         if odd := {path.name for path in self._outside.iterdir()} - {"inside"}:
             tally.failures.append(f"try {i}: wrote or ran something: {', '.join(odd)}")
             shutil.rmtree(self._outside / odd.pop(), ignore_errors=True)
