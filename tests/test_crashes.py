@@ -11,12 +11,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from scripts.benchmarks.system import status_bytes
 from scripts.campaigns import crashes, damage, document, faults, kills, long_run, process
 from scripts.campaigns.faults import Outcome, Scene
 from scripts.campaigns.judge import whole_steps
@@ -131,23 +133,41 @@ def test_outcomes_are_counted_and_shown():
 
 
 def test_a_long_run_is_watched():
-    """The slope of the memory after the warm-up, and what is compiled when."""
+    """The slopes of the memory after the warm-up, and what is compiled when."""
     watch = long_run.Watch()
     for _ in range(100):
         watch.logged()
-    assert [step for step, _ in watch.memory] == list(range(5, 101, 5))
-    assert 50 < watch.memory[0][1] == pytest.approx(long_run.resident(), rel=0.2)
+    assert [reading.step for reading in watch.memory] == list(range(5, 101, 5))
+    assert 50 < watch.memory[0].resident == pytest.approx(status_bytes("VmRSS") / 2**20, rel=0.2)
     watch.step = 50
     jax.jit(lambda x: 3 * x)(jnp.ones(7)).block_until_ready()
     assert watch.compiled[-1][0] == 50
     watch.step, watch.compiled = 100, [(9, "a"), (10, "b"), (11, "late"), (100, "test")]
-    watch.memory = [(step, 500.0 * (step <= 20) + 0.02 * step) for step in range(5, 101, 5)]
+    watch.memory = [
+        long_run.Reading(step, 500.0 * (step <= 20) + 0.02 * step, 0.03 * step, 7.0)
+        for step in range(5, 101, 5)
+    ]
     found = long_run.measured(watch, epoch=10, seconds=1.0)
-    assert found["slope_mib"] == pytest.approx(20)
+    grown = {"resident": 20.0, "malloc": 30.0, "python": 0.0}
+    assert found["growth_mib"] == pytest.approx(grown, abs=1e-9)
     assert (found["compiled_first"], found["compiled_later"]) == (2, ["late"])
-    assert (found["warm_mib"], found["last_mib"]) == pytest.approx((0.5, 2))
+    names = ("warm_mib", "highest_mib", "last_mib")
+    assert [found[name] for name in names] == pytest.approx([500.4, 2, 2])
     rows = dict(long_run.tables(found)[0].rows)
-    assert rows["growth for 1000 steps, by least squares"] == "+20.00 MiB"
+    assert rows["of resident memory, with what malloc keeps free"] == "+20.00 MiB"
+
+
+def test_what_a_long_run_keeps_is_seen_as_in_use():
+    """And no longer once it is given back: arrays by malloc, small objects by Python."""
+    before = long_run.Reading.now(0)
+    kept: list[Any] = [np.ones(2**21), [object() for _ in range(100_000)]]  # 16 MiB; 1.6 MB
+    during = long_run.Reading.now(1)
+    kept.clear()
+    after = long_run.Reading.now(2)
+    assert during.malloc - before.malloc == pytest.approx(16, abs=4)
+    assert during.python - before.python == pytest.approx(100_000 * 512 / 2**20, rel=0.1)
+    assert after.malloc == pytest.approx(before.malloc, abs=4)
+    assert after.python == pytest.approx(before.python, abs=2)
 
 
 def test_the_clock_runs_backwards(tmp_path: Path):

@@ -36,6 +36,23 @@ def forget_peak() -> None:
         FORGET.write_text("5")
 
 
+class _Mallinfo(ctypes.Structure):
+    """As mallinfo2(3) has it."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
+        "fordblks", "keepcost",
+    )]  # fmt: skip
+
+
+def malloc_in_use() -> int:
+    """Bytes that malloc has given out and not got back, in arenas and mapped apart (glibc)."""
+    tell = ctypes.CDLL(None).mallinfo2
+    tell.restype = _Mallinfo
+    found = tell()
+    return found.uordblks + found.hblkhd
+
+
 def status_bytes(field: str) -> int:
     """What /proc/self/status tells in kB (Linux): "VmRSS", "VmHWM", its peak, or "VmSize"."""
     content = STATUS.read_text()
