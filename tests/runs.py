@@ -19,6 +19,9 @@ ROOT = Path(__file__).parent.parent
 BASELINE = ("--config.method=baseline", "--config.classifier.inputs=source")
 
 
+PIPE = (
+    2**20
+)  # bytes: one that is full holds its process up, and jax 0.9.0 says much of each program
 # As pyproject.toml has it within pytest. ml_collections loads configs by load_module; on Python
 # 3.13 JAX's profiler aborts where it is an error that a type of its own has no __module__.
 WARNINGS = (
@@ -42,6 +45,7 @@ def start(script: str, *flags: str) -> subprocess.Popen:
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        pipesize=PIPE,
         text=True,
     )
 

@@ -59,6 +59,7 @@ class Processes(NamedTuple):
                     env={**runs.environment(), "XLA_FLAGS": devices},
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
+                    pipesize=runs.PIPE,
                     text=True,
                 )
                 for i in range(PROCESSES)
