@@ -17,11 +17,8 @@ from tests.conftest import QUICK_COMPILATION
 ROOT = Path(__file__).parent.parent
 # E alone, where the networks do not matter: it compiles in a third of the time.
 BASELINE = ("--config.method=baseline", "--config.classifier.inputs=source")
-
-
-PIPE = (
-    2**20
-)  # bytes: one that is full holds its process up, and jax 0.9.0 says much of each program
+# Bytes: a full pipe holds its process up, and jax 0.9.0 says much of each program that it reads.
+PIPE = 2**20
 # As pyproject.toml has it within pytest. ml_collections loads configs by load_module; on Python
 # 3.13 JAX's profiler aborts where it is an error that a type of its own has no __module__.
 WARNINGS = (
