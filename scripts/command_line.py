@@ -20,9 +20,10 @@ LESS_MEMORY = (
     "remat=blocks in training"
 )
 MEASURED_JAXLIB = "0.10.2"
-# Objects, in place of Python's 700 (3.13: 2,000): tracing makes millions that stay, and looking
-# through them time and again took a tenth of a start.
-COLLECT_AFTER = 100_000
+# Thresholds of Python's collector, in place of 700, 10 and 10: tracing makes millions of objects
+# that stay, and looking through them time and again took a tenth of a start. The young ones are
+# still looked at: each checkpoint leaves hundreds in cycles.
+COLLECT = (10_000, 10, 1_000)
 SILENT = re.compile(r"[/\\](orbax|tensorflow_datasets|jax2onnx|onnx_ir)[/\\]")
 T = TypeVar("T")
 LOGGER = logging.getLogger("ifgan_jax")
@@ -49,7 +50,7 @@ def run(
         LOGGER.addHandler(handler)
         LOGGER.setLevel(logging.INFO)
         LOGGER.propagate = False
-        gc.set_threshold(COLLECT_AFTER)
+        gc.set_threshold(*COLLECT)
         choose_kernels()
         keep_compiled()
         try:

@@ -31,9 +31,9 @@ from collections.abc import Iterator
 import jax
 import pytest
 
-from scripts.command_line import COLLECT_AFTER
+from scripts.command_line import COLLECT
 
-gc.set_threshold(COLLECT_AFTER)
+gc.set_threshold(*COLLECT)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

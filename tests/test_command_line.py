@@ -22,7 +22,7 @@ from scripts import command_line
 def main():
     import gc
     import jax
-    assert gc.get_threshold()[0] == command_line.COLLECT_AFTER
+    assert gc.get_threshold() == command_line.COLLECT
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     print(float(jax.jit(lambda x: (x @ x).sum())(jax.numpy.ones((50, 50)))))
     print("at", jax.config.jax_compilation_cache_dir)
