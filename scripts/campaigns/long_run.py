@@ -35,6 +35,7 @@ SLOPE = 10.0  # MiB for 1000 steps
 HIGHER = 1.1
 WARM_UP = 0.2  # of all steps: allocators fill their pools, files are first read
 EVERY = 5  # steps from one reading of the memory to the next
+SETTLE = 0.05  # seconds
 KEPT = 200  # readings that the result holds
 EVENT = "/jax/core/compile/backend_compile_duration"
 
@@ -56,7 +57,8 @@ class Reading(NamedTuple):
 
     @classmethod
     def now(cls, step: int) -> "Reading":
-        jax.block_until_ready(jax.live_arrays())  # or it holds the temporaries of steps under way
+        jax.block_until_ready(jax.live_arrays())  # or it holds the temporaries of steps under way,
+        time.sleep(SETTLE)  # which are given back a little later
         return cls(step, status_bytes("VmRSS") / 2**20, malloc_in_use() / 2**20)
 
 
