@@ -28,11 +28,14 @@ _seen: list[str] = []
 
 @contextlib.contextmanager
 def watched(folder: Path) -> Iterator[list[str]]:
-    """Within: a list of what is done that never should be; files may be written in `folder`."""
+    """Within: a list of what is done that never should be.
+
+    folder: the real path, without links, of where files may be written.
+    """
     global _folder
     _add_hook()
     _seen.clear()
-    _folder = folder.resolve()
+    _folder = folder
     try:
         yield _seen
     finally:

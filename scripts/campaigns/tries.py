@@ -74,8 +74,10 @@ class Trial:
 
     def __init__(self, target: Target, seed: int, outside: Path) -> None:
         self._target, self._seed, self._outside = target, seed, outside
-        (outside / "inside").mkdir()
-        self._attempt = target.prepare(outside / "inside")
+        inside = outside / "inside"
+        inside.mkdir()
+        self._inside = inside.resolve()  # once: there are a million tries
+        self._attempt = target.prepare(inside)
         self._start = peak_memory()
 
     def run(self, numbers: Iterable[int]) -> Tally:
@@ -91,7 +93,7 @@ class Trial:
     def _one(self, i: int, tally: Tally) -> None:
         before = peak_memory()
         try:
-            with audit.watched(self._outside / "inside") as done:
+            with audit.watched(self._inside) as done:
                 self._try(i)
             tally.accepted += 1
         except CLEAR as error:
