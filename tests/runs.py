@@ -1,8 +1,6 @@
 """Starting scripts as real processes, on one device."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +9,13 @@ import jax
 from ifgan_jax import build, sharding
 from ifgan_jax.checkpoint import Checkpoints
 from ifgan_jax.workdir import read_config, read_metrics
+from scripts.campaigns.process import Ended, Process
 from tests import tiny
 from tests.conftest import QUICK_COMPILATION
 
-ROOT = Path(__file__).parent.parent
 # E alone, where the networks do not matter: it compiles in a third of the time.
 BASELINE = ("--config.method=baseline", "--config.classifier.inputs=source")
-# Bytes: a full pipe holds its process up, and jax 0.9.0 says much of each program that it reads.
-PIPE = 2**20
+LIMIT = 400.0  # seconds, of what takes some 40
 # As pyproject.toml has it within pytest. ml_collections loads configs by load_module; on Python
 # 3.13 JAX's profiler aborts where it is an error that a type of its own has no __module__.
 WARNINGS = (
@@ -33,28 +30,18 @@ def environment() -> dict[str, str]:
     return {**os.environ, "XLA_FLAGS": QUICK_COMPILATION, "PYTHONWARNINGS": WARNINGS}
 
 
-def start(script: str, *flags: str) -> subprocess.Popen:
-    """A script, or a module of the tests, under way; its two streams come together."""
+def start(script: str, *flags: str) -> Process:
+    """A script, or a module of the tests, under way."""
     which = ["-m", script] if script.startswith("tests.") else [f"scripts/{script}.py"]
-    return subprocess.Popen(
-        [sys.executable, *which, *flags],
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        pipesize=PIPE,
-        text=True,
-    )
+    return Process([*which, *flags], environment(), LIMIT)
 
 
-def finish(script: str, *flags: str) -> tuple[int, str]:
+def finish(script: str, *flags: str) -> Ended:
     """Exit status and all output of a script."""
-    process = start(script, *flags)
-    output, _ = process.communicate(timeout=400)
-    return process.returncode, output
+    return start(script, *flags).end()
 
 
-def train(workdir: Path, *flags: str) -> tuple[int, str]:
+def train(workdir: Path, *flags: str) -> Ended:
     return finish("train", "--config=tests/tiny_config.py", f"--workdir={workdir}", *flags)
 
 
@@ -78,9 +65,3 @@ def assert_same_run(workdir: Path, other: Path) -> None:
     rows = read_metrics(workdir)
     assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
     assert rows == read_metrics(other)
-
-
-def lines(workdir: Path) -> int:
-    """Steps in metrics.jsonl so far."""
-    path = workdir / "metrics.jsonl"
-    return path.read_text().count("\n") if path.exists() else 0

@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -119,15 +118,10 @@ def test_killed_and_started_again_it_loses_nothing_and_makes_the_tables(tmp_path
     flags += [f"--output={tmp_path}"]
     process = runs.start("cross_validate", *flags)
     results = tmp_path / "results"
-    begun, deadline = [], time.monotonic() + 300
-    while time.monotonic() < deadline:
-        begun = list(tmp_path.glob("runs/*-ifgan-*-fold0-*/checkpoints/*/manifest.json"))
-        if begun or process.poll() is not None:
-            break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    told, _ = process.communicate()
-    assert begun, told
+    saved = "runs/*-ifgan-*-fold0-*/checkpoints/*/manifest.json"
+    begun = process.wait_for(lambda: any(tmp_path.glob(saved)))
+    process.send(signal.SIGKILL)
+    assert begun, process.end().output
     (done,) = results.glob("*.json")
     assert "-resnet101-" in done.name
     written = done.stat().st_mtime_ns

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import pytest
 import uvicorn
@@ -26,19 +26,15 @@ from tests import runs, untrained
 def served(*flags: str) -> Iterator[tuple[str, str, int]]:
     """What the script says when it is ready, and the host and port that it serves; then SIGTERM."""
     process = runs.start("demo_app", "--port=0", *flags)
-    lines: list[str] = []
-    for line in cast(IO[str], process.stdout):
-        lines.append(line)
-        if "Ctrl-C" in line:
-            break
-    told = "".join(lines)
+    assert process.wait_for(lambda: "Ctrl-C" in process.said()), process.end().output
+    told = process.said()
     ((host, port),) = re.findall(r"http://([\d.]+):(\d+) ", told)
     try:
         yield told, host, int(port)
     finally:
-        process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
-    assert (process.returncode, "Traceback" in output) == (0, False)
+        process.send(signal.SIGTERM)
+        status, output = process.end()
+    assert (status, "Traceback" in output) == (0, False)
 
 
 @pytest.mark.parametrize(("flags", "elsewhere"), [((), False), (("--host=0.0.0.0",), True)])

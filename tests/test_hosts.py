@@ -5,7 +5,6 @@ import pickle
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from ifgan_jax import hosts
 from ifgan_jax.models.classifier import RESNETS
 from ifgan_jax.train import train
 from ifgan_jax.workdir import read_metrics
+from scripts.campaigns.process import Process, rows
 from tests import host_process, runs, tiny, tiny_config
 from tests.conftest import QUICK_COMPILATION
 
@@ -38,7 +38,7 @@ SPLIT = BASELINE | {"shard_parameters": True}
 class Processes(NamedTuple):
     """Two processes of two CPU devices each."""
 
-    each: list[subprocess.Popen]
+    each: list[Process]
 
     @classmethod
     def start(
@@ -50,21 +50,10 @@ class Processes(NamedTuple):
             port = probe.getsockname()[1]
         devices = f"--xla_force_host_platform_device_count=2 {QUICK_COMPILATION}"
         joined = [f"--coordinator_address=localhost:{port}", f"--num_processes={PROCESSES}"]
-        command = [sys.executable, "-m", "tests.host_process", task, *flags, *joined]
-        return cls(
-            [
-                subprocess.Popen(
-                    [*command, f"--process_id={i}", *(own(i) if own else [])],
-                    cwd=runs.ROOT,
-                    env={**runs.environment(), "XLA_FLAGS": devices},
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    pipesize=runs.PIPE,
-                    text=True,
-                )
-                for i in range(PROCESSES)
-            ]
-        )
+        command = ["-m", "tests.host_process", task, *flags, *joined]
+        environment = {**runs.environment(), "XLA_FLAGS": devices}
+        each = [[f"--process_id={i}", *(own(i) if own else [])] for i in range(PROCESSES)]
+        return cls([Process([*command, *its], environment, runs.LIMIT) for its in each])
 
     @classmethod
     def train(cls, workdir: Path, epochs: int, changes: dict[str, Any]) -> "Processes":
@@ -73,18 +62,14 @@ class Processes(NamedTuple):
         flags += [f"--workdir={workdir}"]
         return cls.start("train", "--config=tests/tiny_config.py", *flags)
 
-    def finish(self) -> tuple[list[int], list[str]]:
+    def finish(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
         """Exit status and output of each."""
-        outputs = [process.communicate(timeout=400)[0] for process in self.each]
-        return [process.returncode for process in self.each], outputs
+        statuses, outputs = zip(*(process.end() for process in self.each), strict=True)
+        return statuses, outputs
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 300
-        while not condition():
-            if any(process.poll() is not None for process in self.each):
-                pytest.fail("\n".join(self.finish()[1]))
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
+        """While the first of them goes on, which it does not for long without the other."""
+        assert self.each[0].wait_for(condition), "\n".join(self.finish()[1])
 
 
 @pytest.mark.parametrize(
@@ -172,12 +157,12 @@ def stepped(start: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
 
     def results() -> list:
         statuses, outputs = processes.finish()
-        assert statuses == [0] * PROCESSES, "\n".join(outputs)
+        assert statuses == (0,) * PROCESSES, "\n".join(outputs)
         return [pickle.loads((folder / str(i)).read_bytes()) for i in range(PROCESSES)]
 
     yield results
     for process in processes.each:
-        process.kill()
+        process.send(signal.SIGKILL)
 
 
 def assert_agreed(first: dict[str, Any], second: dict[str, Any]) -> None:
@@ -266,22 +251,22 @@ def test_runs_move_and_the_dead_are_noticed(moved: Path, tmp_path: Path):
     for workdir in (unbroken, killed, alone):
         shutil.copytree(moved, workdir)
     statuses, outputs = Processes.train(unbroken, epochs=3, changes=SPLIT).finish()
-    assert statuses == [0] * PROCESSES, "\n".join(outputs)
+    assert statuses == (0,) * PROCESSES, "\n".join(outputs)
     assert "resuming at step 12" in outputs[0]
     assert "resuming" not in outputs[1]  # one of them talks
 
     for dead in (1, 0):  # one of them, then the one that the others talk through
         processes = Processes.train(killed, epochs=3, changes=SPLIT)
-        processes.wait_for(lambda: runs.lines(killed) == 12)  # resumed: what came later is cut off
-        processes.wait_for(lambda: runs.lines(killed) >= 15)
-        processes.each[dead].kill()
+        processes.wait_for(lambda: rows(killed) == 12)  # resumed: what came later is cut off
+        processes.wait_for(lambda: rows(killed) >= 15)
+        processes.each[dead].send(signal.SIGKILL)
         died = time.monotonic()
         statuses, outputs = processes.finish()
         assert time.monotonic() - died < 120
-        assert statuses[1 - dead] not in (0, None)
+        assert statuses[1 - dead] != 0
         assert "another task died" in outputs[1 - dead] or hosts.LOST in outputs[1 - dead]
     statuses, outputs = Processes.train(killed, epochs=3, changes=SPLIT).finish()
-    assert statuses == [0] * PROCESSES, "\n".join(outputs)
+    assert statuses == (0,) * PROCESSES, "\n".join(outputs)
     assert_same_run(killed, unbroken)
 
     go_on(alone, devices=1, epochs=3)
@@ -298,9 +283,9 @@ def assert_same_run(workdir: Path, other: Path) -> None:
 def test_sigterm_to_one_stops_all_at_one_step(tmp_path: Path):
     workdir = tmp_path / "stopped"
     processes = Processes.train(workdir, epochs=100, changes=BASELINE)
-    processes.wait_for(lambda: runs.lines(workdir) >= 8)
-    processes.each[1].send_signal(signal.SIGTERM)
+    processes.wait_for(lambda: rows(workdir) >= 8)
+    processes.each[1].send(signal.SIGTERM)
     statuses, outputs = processes.finish()
-    assert statuses == [0] * PROCESSES, "\n".join(outputs)
+    assert statuses == (0,) * PROCESSES, "\n".join(outputs)
     assert "SIGTERM: saved at step" in outputs[0]
-    assert runs.lines(workdir) == runs.last_state(workdir)[1]["step"]
+    assert rows(workdir) == runs.last_state(workdir)[1]["step"]

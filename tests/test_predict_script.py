@@ -19,6 +19,7 @@ from ifgan_jax.data.builder import BUILDERS
 from ifgan_jax.data.detector import Detection
 from ifgan_jax.evaluate import load_run_parts
 from ifgan_jax.predict import Predictor
+from scripts.campaigns.process import ROOT
 from tests import runs
 from tests.test_photographs import PICTURE
 
@@ -177,7 +178,7 @@ print(predict.write(answers(int(sys.argv[2])), ["anger"], pathlib.Path(sys.argv[
 
 def written(output: Path, number: int) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", WRITING, str(output), str(number)]
-    return subprocess.run(command, cwd=runs.ROOT, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 
 def test_a_table_gets_its_name_when_it_is_whole(tmp_path: Path):

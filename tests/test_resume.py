@@ -6,7 +6,6 @@ import random
 import re
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,19 +14,16 @@ import pytest
 from ifgan_jax.checkpoint import write_manifest
 from ifgan_jax.train import train
 from scripts.campaigns.faults import enlarge, files, flip
+from scripts.campaigns.process import Ended, rows
 from tests import runs, tiny_config
 
 
-def kill_when(workdir: Path, condition: Callable[[], bool], number: int) -> tuple[int, str]:
+def kill_when(workdir: Path, condition: Callable[[], bool], number: int) -> Ended:
     """Start the run, send a signal as soon as `condition` holds."""
     process = runs.start("train", "--config=tests/tiny_config.py", f"--workdir={workdir}")
-    deadline = time.monotonic() + 300
-    while not condition() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    assert process.poll() is None, process.communicate()[0]
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=300)
-    return process.returncode, output
+    assert process.wait_for(condition), process.end().output
+    process.send(number)
+    return process.end()
 
 
 def test_stopped_killed_and_damaged_it_ends_as_if_never_touched(finished: Path, tmp_path: Path):
@@ -37,12 +33,12 @@ def test_stopped_killed_and_damaged_it_ends_as_if_never_touched(finished: Path, 
     bytes, every number of every step, each answer on the test part, and the checkpoints' arrays.
     """
     workdir = tmp_path / "run"
-    status, output = kill_when(workdir, lambda: runs.lines(workdir) >= 8, signal.SIGTERM)
+    status, output = kill_when(workdir, lambda: rows(workdir) >= 8, signal.SIGTERM)
     assert status == 0, output
     assert "SIGTERM: saved at step" in output
     step = runs.last_state(workdir)[1]["step"]
     assert 8 <= step < 18
-    assert runs.lines(workdir) == step  # within an epoch, and nothing lost
+    assert rows(workdir) == step  # within an epoch, and nothing lost
 
     folder = workdir / "checkpoints"
 
@@ -78,7 +74,7 @@ def test_other_config_is_refused_and_more_epochs_are_not(finished: Path, tmp_pat
     status, output = runs.train(workdir, "--config.epochs=4", "--config.checkpoint_every_epochs=2")
     assert status == 0, output
     assert "epochs extended from 3 to 4" in output
-    assert runs.lines(workdir) == 24
+    assert rows(workdir) == 24
     assert json.loads((workdir / "config.json").read_text())["epochs"] == 4
 
 
@@ -134,10 +130,9 @@ def test_full_disk_at_a_checkpoint(small_disk: Path):
 
     flags = ("--config=tests/tiny_config.py", f"--workdir={workdir}", *runs.BASELINE)
     process = runs.start("train", *flags)
-    while not fill() and process.poll() is None:
-        time.sleep(0.002)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 1, output
+    process.wait_for(fill)
+    status, output = process.end()
+    assert status == 1, output
     assert "could not be written" in output
     assert "start the same command again" in output
     filler.unlink()
@@ -210,7 +205,7 @@ def test_workdir_below_a_file(tmp_path: Path):
 
 def test_unknown_flag_is_refused(tmp_path: Path):
     status, output = runs.train(tmp_path / "run", "--config.no_such_key=1")
-    assert status != 0
+    assert status == 1
     assert "no such config key: " in output
     assert "no_such_key" in output
     assert "Traceback" not in output

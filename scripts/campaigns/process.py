@@ -8,14 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from scripts.campaigns.judge import whole_steps
 
 ROOT = Path(__file__).parent.parent.parent
-LIMIT = 1800.0  # seconds that a run may take before it counts as hung
+LIMIT = 1800.0  # seconds that a run of a campaign may take before it counts as hung
 HUNG = 124  # an exit status, as that of `timeout`
 POLL = 0.001  # seconds between two looks at a workdir
 Condition = Callable[[], bool]
@@ -51,21 +51,32 @@ class Ended(NamedTuple):
 
 
 class Process:
-    """scripts/<script>.py under way."""
+    """Python under way on a script and its flags, or on -m and a module; its streams together.
 
-    def __init__(self, script: str, flags: tuple[str, ...], environment: Mapping[str, str]) -> None:
-        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115  (a pipe would fill)
+    limit: seconds that each wait takes at most.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], environment: Mapping[str, str], limit: float
+    ) -> None:
+        self._limit = limit
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  (a pipe would fill)
         self._process = subprocess.Popen(
-            [sys.executable, f"scripts/{script}.py", *flags],
+            [sys.executable, *arguments],
             cwd=ROOT,
             env=dict(environment),
             stdout=self._output,
             stderr=subprocess.STDOUT,
         )
 
+    def said(self) -> str:
+        """All its output so far. The place in the file is the process's, too: it is not moved."""
+        file = self._output.fileno()
+        return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
+
     def wait_for(self, condition: Condition) -> bool:
         """Whether `condition` came to hold before the process ended."""
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + self._limit
         while self._process.poll() is None and time.monotonic() < deadline:
             if condition():
                 return True
@@ -79,13 +90,12 @@ class Process:
     def end(self) -> Ended:
         """Wait for its end; one that hangs is killed, and HUNG, which is never taken for well."""
         try:
-            status = self._process.wait(LIMIT)
+            status = self._process.wait(self._limit)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
             status = HUNG
-        self._output.seek(0)
-        ended = Ended(status, self._output.read())
+        ended = Ended(status, self.said())
         self._output.close()
         return ended
 
@@ -101,7 +111,7 @@ class Site:
         """changes: of the environment."""
         flags = self.flags if script == "train" else ()
         environment = {**self.environment, **changes}
-        return Process(script, (*flags, f"--workdir={workdir}"), environment)
+        return Process([f"scripts/{script}.py", *flags, f"--workdir={workdir}"], environment, LIMIT)
 
     def finish(self, workdir: Path, script: str = "train", **changes: str) -> Ended:
         return self.start(workdir, script, **changes).end()
