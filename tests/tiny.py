@@ -168,8 +168,9 @@ def floats(mapping: Mapping[str, Any]) -> dict[str, float]:
 
 
 def programs_in(equation: JaxprEqn) -> list[Jaxpr]:
-    """Of loops, branches and calls."""
-    values = jax.tree.leaves(
-        list(equation.params.values()), is_leaf=lambda x: isinstance(x, (Jaxpr, ClosedJaxpr))
-    )
+    """Of loops, branches and calls; of branches by platform that for any."""
+    inner = list(equation.params.values())
+    if platforms := equation.params.get("branches_platforms"):
+        inner = [equation.params["branches"][platforms.index(None)]]
+    values = jax.tree.leaves(inner, is_leaf=lambda x: isinstance(x, (Jaxpr, ClosedJaxpr)))
     return [getattr(x, "jaxpr", x) for x in values if isinstance(x, (Jaxpr, ClosedJaxpr))]

@@ -5,8 +5,8 @@ images, HWIO kernels, padding always explicit.
 
 What XLA's CPU does badly, and what is done here instead (docs/benchmarks.md has the figures):
 the gradient of the input of a strided convolution multiplies by the zeros of the dilated output,
-that of one or two channels leaves most of each vector empty, and 3×3 convolutions on 2×2 maps cost
-fifty times the matrix product that they are.
+few features leave most of each vector empty, and 3×3 convolutions on 2×2 maps cost fifty times the
+matrix product that they are.
 """
 
 import math
@@ -48,7 +48,15 @@ def plain(x: jax.Array, kernel: jax.Array, stride: int, padding: Sequence) -> ja
 
 
 def _forward(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> tuple:
-    return plain(x, kernel, stride, padding), (x, kernel)
+    if run_of(kernel.shape) == 1:
+        return plain(x, kernel, stride, padding), (x, kernel)
+    y = jax.lax.platform_dependent(
+        x,
+        kernel,
+        cpu=lambda x, kernel: _by_runs(x, kernel, stride, padding),
+        default=lambda x, kernel: plain(x, kernel, stride, padding),
+    )
+    return y, (x, kernel)
 
 
 def _backward(
@@ -67,6 +75,41 @@ def _backward(
 
 
 _convolve.defvjp(_forward, _backward)
+
+
+def run_of(kernel: Sequence[int]) -> int:
+    """Neighbouring outputs that `_by_runs` computes as one, as measured; 1: it is no faster."""
+    kh, kw, channels, features = kernel
+    if kh * kw == 1 or features == 1:
+        return 1
+    if channels <= 2:
+        return 4 if features <= 32 else 2
+    return 2 if features <= 8 else 1
+
+
+def _by_runs(x: jax.Array, kernel: jax.Array, stride: int, padding: Sequence) -> jax.Array:
+    """Neighbouring outputs of a row as features of one convolution: by strides as long as a run.
+
+    The kernel is as wide as what a run reads, with zeros where an output of it does not.
+    """
+    run, (low, _) = run_of(kernel.shape), padding[1]
+    if run == 1:
+        return plain(x, kernel, stride, padding)
+    oh, ow = output_size(x.shape, kernel.shape, stride, padding)
+    runs, last = -(-ow // run), stride * (run - 1)  # where a run's last output is
+    taps = [
+        jnp.pad(kernel, ((0, 0), (place, last - place), (0, 0), (0, 0)))
+        for place in range(0, last + 1, stride)
+    ]
+    read = stride * run * (runs - 1) + last + kernel.shape[1]
+    y = jax.lax.conv_general_dilated(
+        x,
+        jnp.concatenate(taps, -1),
+        (stride, stride * run),
+        (padding[0], (low, read - x.shape[2] - low)),
+        dimension_numbers=DIMENSIONS,
+    )
+    return y.reshape(x.shape[0], oh, runs * run, kernel.shape[3])[:, :, :ow]
 
 
 def _kernel_gradient(
@@ -140,7 +183,7 @@ def _input_gradient_at_once(
     rows, columns = indices
     taps = with_zeros[rows[:, None, :, None], columns[None, :, None, :]]  # (t, t, a, a, c, f)
     features = taps.transpose(0, 1, 5, 2, 3, 4).reshape(len(rows), len(columns), dy.shape[-1], -1)
-    phases = plain(dy, features, 1, pads).reshape(b, *positions, stride, stride, c)
+    phases = _by_runs(dy, features, 1, pads).reshape(b, *positions, stride, stride, c)
     whole = phases.swapaxes(2, 3).reshape(b, stride * positions[0], stride * positions[1], c)
     return whole[:, :h, :w]
 
@@ -190,7 +233,7 @@ def _input_gradient_by_phases(
             starts.append(start)
             pads.append((low, positions[axis] - dy.shape[1 + axis] - low + count - 1))
         part = turned[starts[0] :: stride, starts[1] :: stride][::-1, ::-1]
-        return plain(dy, part, 1, pads) if part.size else jnp.zeros((b, *positions, c), dy.dtype)
+        return _by_runs(dy, part, 1, pads) if part.size else jnp.zeros((b, *positions, c), dy.dtype)
 
     if stride == 1:
         return phase(0, 0)
@@ -200,7 +243,7 @@ def _input_gradient_by_phases(
 
 
 def output_size(
-    shape: Sequence[int], kernel: Sequence[int], stride: int, padding: Padding
+    shape: Sequence[int], kernel: Sequence[int], stride: int, padding: Sequence
 ) -> tuple[int, int]:
     """Rows and columns that a convolution of an NHWC shape with an HWIO kernel's gives."""
     oh, ow = (

@@ -37,6 +37,18 @@ def test_gradients_of_every_tap_and_phase(side: int, stride: int, channels: int)
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize(("c", "f", "run"), [(1, 8, 4), (2, 33, 2), (6, 8, 2), (6, 9, 1)])
+def test_runs_of_outputs(stride: int, c: int, f: int, run: int):
+    """Rows of 8 and of 11 columns: whole runs, and a part of one at the end."""
+    for side in (3, 4, 7):
+        assert convolution.run_of((side, side, c, f)) == run
+        for padding in PADS:
+            check(9, 8, side, stride, padding, c, f)
+            check(7, 11, side, stride, padding, c, f)
+
+
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("stride", [1, 2])
 def test_gradients_of_many_features(stride: int):
     for padding in PADS:
@@ -75,3 +87,14 @@ def test_other_platforms_get_the_plain_gradient():
         for platform in ("cpu", "tpu", "cuda")
     }
     assert count == {"cpu": 5, "tpu": 2, "cuda": 2}  # the kernel, the input: 4 phases, or one
+
+
+def test_few_features_are_computed_in_runs_on_a_cpu_alone():
+    def forward(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jax.vjp(lambda k: convolution.convolve(x, k, 1, PADS[1]), kernel)[0]
+
+    traced = jax.jit(forward).trace(jnp.ones((1, 8, 8, 5)), jnp.ones((3, 3, 5, 8)))
+    for platform in ("cpu", "tpu", "cuda"):
+        lowered = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert lowered.count(".convolution") == 1
+        assert ("stride = [1, 2]" in lowered) == (platform == "cpu")
