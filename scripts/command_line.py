@@ -24,6 +24,7 @@ MEASURED_JAXLIB = "0.10.2"
 # that stay, and looking through them time and again took a tenth of a start. The young ones are
 # still looked at: each checkpoint leaves hundreds in cycles.
 COLLECT = (10_000, 10, 1_000)
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
 SILENT = re.compile(r"[/\\](orbax|tensorflow_datasets|jax2onnx|onnx_ir)[/\\]")
 T = TypeVar("T")
 LOGGER = logging.getLogger("ifgan_jax")
@@ -37,6 +38,7 @@ def run(
     arguments: the script's name, then its flags; None: as the script was called. takes: what
     `main` is given a list of, of at least one: the arguments that are no flags.
     """
+    use_huge_pages()
 
     def guarded(left: Sequence[str]) -> None:
         given = list(left[1:])
@@ -118,6 +120,21 @@ def number(flag: str, text: str, below: int) -> int:
     if not text.isdecimal() or int(text) >= below:
         raise ValueError(f"{flag}: {text!r} is not a number from 0 to {below - 1}")
     return int(text)
+
+
+def use_huge_pages() -> None:
+    """Begin the script anew, in this very process, with huge pages for large arrays.
+
+    On a CPU XLA takes the memory of a step's temporaries anew each time, and the kernel hands it
+    out and clears it page by page, 50,000 of them in the demo: with huge ones its step took 0.87
+    of the time (docs/benchmarks). Only a process that begins can tell glibc so; another library, or
+    a kernel without, takes no notice. Where the user has set GLIBC_TUNABLES, to whatever, it holds.
+    """
+    script = Path(getattr(sys.modules["__main__"], "__file__", ""))  # one by stdin is read already
+    glibc = "CS_GNU_LIBC_VERSION" in os.confstr_names
+    if script.is_file() and glibc and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = HUGE_PAGES
+        os.execv(sys.executable, sys.orig_argv)
 
 
 def choose_kernels() -> None:

@@ -31,9 +31,10 @@ from collections.abc import Iterator
 import jax
 import pytest
 
-from scripts.command_line import COLLECT
+from scripts.command_line import COLLECT, HUGE_PAGES
 
 gc.set_threshold(*COLLECT)
+os.environ.setdefault("GLIBC_TUNABLES", HUGE_PAGES)  # no script that a test starts begins twice
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

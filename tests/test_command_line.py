@@ -80,6 +80,32 @@ def start(**changes: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="another C library")
+def test_a_script_has_huge_pages_unless_the_user_has_tuned_glibc(tmp_path: Path):
+    """It begins twice then, as one process, with what it was given; by stdin it cannot."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\nfrom scripts import command_line\n"
+        "tuned = os.environ.get('GLIBC_TUNABLES')\nprint(os.getpid(), tuned, flush=True)\n"
+        "command_line.run(lambda: print(sys.flags.dev_mode), [sys.argv[0], *sys.argv[2:]])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    environment |= {"PYTHONPATH": str(ROOT)}
+
+    def said(*how: str, given: str = "", **changes: str) -> tuple[int, list[str]]:
+        command, settings = [sys.executable, "-X", "dev", *how], environment | changes
+        process = subprocess.Popen(
+            command, env=settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return process.pid, process.communicate(given, timeout=60)[0].splitlines()
+
+    twice, mine = (said(str(script), "one", **changes) for changes in ({}, {"GLIBC_TUNABLES": ""}))
+    assert twice[1] == [f"{twice[0]} None", f"{twice[0]} {command_line.HUGE_PAGES}", "True"]
+    assert mine[1] == [f"{mine[0]} ", "True"]
+    by_stdin = said("-", "one", given=script.read_text())
+    assert by_stdin[1] == [f"{by_stdin[0]} None", "True"]
+
+
 def cut(content: bytes) -> bytes:
     return content[: len(content) // 2]
 

@@ -1,5 +1,6 @@
 """What JAX's device can do at most, measured, and what it is."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,7 @@ def describe() -> dict[str, str | int]:
         "devices": jax.device_count(),
         "processor": system.processor(),
         "cores": system.cores(),
+        "malloc": os.environ.get("GLIBC_TUNABLES", ""),
     }
 
 
