@@ -44,6 +44,9 @@ METADATA = {
 }
 ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 STEP = re.compile(r"\d{8,}")  # names of whole checkpoints; other files are left alone
+# Orbax would make folders in the background, too; where it cannot (a disk that is full or was made
+# read-only), what waits for them keeps the process from its end for five minutes.
+FOLDERS_FIRST = ocp.options.AsyncOptions(create_directories_asynchronously=False)
 Tree = TypeVar("Tree")
 
 
@@ -62,7 +65,9 @@ class Checkpoints:
         self.directory = directory.absolute()
         self._writer = concurrent.futures.ThreadPoolExecutor(1)
         self._pending: concurrent.futures.Future | None = None
-        self._orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+        items = ocp.CompositeOptions(async_options=FOLDERS_FIRST)
+        handler = ocp.CompositeCheckpointHandler(composite_options=items)
+        self._orbax = ocp.AsyncCheckpointer(handler, async_options=FOLDERS_FIRST)
 
     def save(self, state: Any, metadata: dict[str, Any], *, step: int, best_step: int) -> None:
         """Start writing checkpoint `step`; then drop all but `best_step` and the last two."""
@@ -263,7 +268,7 @@ def check_metadata(folder: Path, metadata: Any) -> None:
 
 def save_tree(path: Path, tree: Any) -> None:
     """Write a tree of arrays as one orbax folder with a manifest, such as converted weights."""
-    with ocp.StandardCheckpointer() as checkpointer:
+    with ocp.StandardCheckpointer(async_options=FOLDERS_FIRST) as checkpointer:
         checkpointer.save(path.absolute(), tree)
     write_manifest(path)
 

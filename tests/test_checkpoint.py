@@ -5,6 +5,9 @@ import errno
 import io
 import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from ifgan_jax.checkpoint import (
     verify,
     write_manifest,
 )
+from scripts.campaigns.process import ROOT
 
 STATE = {"weights": jnp.arange(6.0).reshape(2, 3), "count": jnp.int32(3), "none": None}
 
@@ -44,6 +48,36 @@ def test_round_trip(tmp_path: Path):
     assert int(state["count"]) == 7
     assert state["none"] is None
     assert metadata == {"step": 7, "classes": ["a"]}
+
+
+def save_without_room(disk: Path) -> None:
+    """A run's checkpoint and a tree, where there is room for 0 to 5 further names."""
+    saved(disk / "run", 1, best=1).close()
+    there = os.statvfs(disk)
+    for room in range(6):
+        names = there.f_files - there.f_ffree + room
+        subprocess.run(["mount", "-o", f"remount,nr_inodes={names}", str(disk)], check=True)
+        with pytest.raises(OSError, match=r"00000002 could not be written .*space left on device"):
+            saved(disk / "run", 2, best=1)
+        assert Checkpoints(disk / "run").steps() == [1]
+        with pytest.raises(OSError, match="space left on device"):
+            save_tree(disk / "tree", STATE)
+        for left in disk.glob("tree*"):
+            shutil.rmtree(left)
+
+
+def test_where_no_folder_can_be_made_the_process_ends(small_disk: Path):
+    """At once, not when threads of orbax that wait for the folder give up, after five minutes."""
+    program = "import pathlib, sys\nfrom tests import test_checkpoint\n"
+    program += "test_checkpoint.save_without_room(pathlib.Path(sys.argv[1]))\nprint('all refused')"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(small_disk)],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=100,
+        cwd=ROOT,
+    )
+    assert (done.returncode, done.stdout) == (0, "all refused\n")
 
 
 def test_keeps_the_best_and_the_last_two(tmp_path: Path):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from scripts.campaigns.judge import whole_steps
 
 ROOT = Path(__file__).parent.parent.parent
-LIMIT = 1800.0  # seconds that a run of a campaign may take before it counts as hung
+LIMIT = 240.0  # seconds that a campaign's small run may take before it counts as hung
 HUNG = 124  # an exit status, as that of `timeout`
 POLL = 0.001  # seconds between two looks at a workdir
 Condition = Callable[[], bool]
