@@ -68,7 +68,7 @@ def describe(result: Result) -> str:
     where = f"{device['devices']} × {device['device']}"
     if device["platform"] == "cpu":
         where = f"{device['cores']} cores of {device['processor']}"
-        where += f", {device['malloc']}" * bool(device.get("malloc"))
+        where += ", " + device["malloc"] if device.get("malloc") else ""
     libraries = ", ".join(f"{k} {versions[k]}" for k in ("jax", "flax", "torch") if k in versions)
     parts = [f"`{result['command']}`", result["date"], where, libraries]
     parts.append(f"commit {versions['commit']}")

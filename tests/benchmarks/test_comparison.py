@@ -136,8 +136,10 @@ def result(size: str) -> report.Result:
 
 
 def test_page_holds_each_result_with_its_command_and_the_notes(tmp_path: Path):
-    for size in ("96", "demo"):
-        (tmp_path / f"compile_{size}.json").write_text(json.dumps(result(size)))
+    tuned = result("demo")
+    tuned["device"]["malloc"] = "huge=1"
+    for size, content in (("96", result("96")), ("demo", tuned)):
+        (tmp_path / f"compile_{size}.json").write_text(json.dumps(content))
     (tmp_path / "attempts.md").write_text("## Tried\n\n- a: b\n")
     page = document.page(tmp_path)
     assert page == document.page(tmp_path)
@@ -148,6 +150,7 @@ def test_page_holds_each_result_with_its_command_and_the_notes(tmp_path: Path):
         "commit c · other processes had up to 3.1% of the machine\n"
     )
     assert line in page
+    assert "2000-01-01 · 8 cores of P, huge=1 · jax 1" in page
     assert "## The train step" not in page  # no result, no heading
     (tmp_path / "other.json").write_text('{"benchmark": "unknown"}')
     with pytest.raises(ValueError, match=r"other\.json is no result of scripts/benchmark\.py"):
