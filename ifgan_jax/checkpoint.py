@@ -57,8 +57,9 @@ class DamagedCheckpointError(ValueError):
 class Checkpoints:
     """The checkpoints of one run; keeps the best and the last two.
 
-    `save` returns as soon as the arrays are copied off the device; a failed write (a full disk,
-    say) is raised by the next `save` or `wait`, and leaves the earlier checkpoints as they were.
+    `save` returns as soon as folders are made and the arrays copied off the device; a failed write
+    (a full disk, say) is raised by it, or the next `save` or `wait`, and leaves the earlier
+    checkpoints as they were.
     """
 
     def __init__(self, directory: Path) -> None:

@@ -97,6 +97,7 @@ def run_command(package: str, commands: Sequence[str]) -> None:
     Only that module is imported, so --help lists its flags alone, and what the others need (a TPU's
     compiler, PyTorch) is not asked for.
     """
+    use_huge_pages()  # before the module's imports
     script, *rest = sys.argv
     if not rest or rest[0] not in commands:
         given = f"{rest[0]!r} is no command" if rest else "no command"
@@ -123,18 +124,19 @@ def number(flag: str, text: str, below: int) -> int:
 
 
 def use_huge_pages() -> None:
-    """Begin the script anew, in this very process, with huge pages for large arrays.
+    """Begin `python SCRIPT …` anew, in this very process, with huge pages for large arrays.
 
     On a CPU XLA takes the memory of a step's temporaries anew each time, and the kernel hands it
     out and clears it page by page, 50,000 of them in the demo: with huge ones its step took 0.87
     of the time (docs/benchmarks). Only a process that begins can tell glibc so; another library, or
     a kernel without, takes no notice. Where the user has set GLIBC_TUNABLES, to whatever, it holds.
     """
-    script = Path(getattr(sys.modules["__main__"], "__file__", ""))  # one by stdin is read already
     glibc = "CS_GNU_LIBC_VERSION" in os.confstr_names
-    if script.is_file() and glibc and "GLIBC_TUNABLES" not in os.environ:
+    # Not by stdin, by runpy or in a debugger. Once begun anew there is an option before the script.
+    as_script = sys.orig_argv[1:] == sys.argv and Path(sys.argv[0]).is_file()
+    if as_script and glibc and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = HUGE_PAGES
-        os.execv(sys.executable, sys.orig_argv)
+        os.execv(sys.executable, [sys.orig_argv[0], "-X", "huge_pages", *sys.argv])
 
 
 def choose_kernels() -> None:

@@ -15,7 +15,7 @@ from tests.conftest import QUICK_COMPILATION
 
 # E alone, where the networks do not matter: it compiles in a third of the time.
 BASELINE = ("--config.method=baseline", "--config.classifier.inputs=source")
-LIMIT = 400.0  # seconds, of what takes some 40
+LIMIT = 280.0  # seconds of each wait; two of them are less than what a test may take
 # As pyproject.toml has it within pytest. ml_collections loads configs by load_module; on Python
 # 3.13 JAX's profiler aborts where it is an error that a type of its own has no __module__.
 WARNINGS = (

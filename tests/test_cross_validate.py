@@ -121,7 +121,8 @@ def test_killed_and_started_again_it_loses_nothing_and_makes_the_tables(tmp_path
     saved = "runs/*-ifgan-*-fold0-*/checkpoints/*/manifest.json"
     begun = process.wait_for(lambda: any(tmp_path.glob(saved)))
     process.send(signal.SIGKILL)
-    assert begun, process.end().output
+    told = process.end().output
+    assert begun, told
     (done,) = results.glob("*.json")
     assert "-resnet101-" in done.name
     written = done.stat().st_mtime_ns

@@ -5,6 +5,7 @@ import contextlib
 import re
 import signal
 import socket
+import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +34,9 @@ def served(*flags: str) -> Iterator[tuple[str, str, int]]:
         yield told, host, int(port)
     finally:
         process.send(signal.SIGTERM)
+        told_to_end = time.monotonic()
         status, output = process.end()
+    assert time.monotonic() - told_to_end < 60
     assert (status, "Traceback" in output) == (0, False)
 
 

@@ -1,7 +1,7 @@
 """Convolutions in the forms that are fast on a CPU; elsewhere XLA's own, but on tiny maps.
 
-Every form equals the plain operation, gradients included (tests/models/test_convolution.py). NHWC
-images, HWIO kernels, padding always explicit.
+Every form equals the plain operation, gradients included, for finite numbers
+(tests/models/test_convolution.py). NHWC images, HWIO kernels, padding always explicit.
 
 What XLA's CPU does badly, and what is done here instead (docs/benchmarks.md has the figures):
 the gradient of the input of a strided convolution multiplies by the zeros of the dilated output,
@@ -37,6 +37,7 @@ def convolve(
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    # Where no gradient is asked for, XLA's own: exported programs have no branches by platform.
     return plain(x, kernel, stride, padding)
 
 
@@ -84,7 +85,7 @@ def run_of(kernel: Sequence[int]) -> int:
         return 1
     if channels <= 2:
         return 4 if features <= 32 else 2
-    return 2 if features <= 8 else 1
+    return 2 if features <= 8 and channels <= 16 else 1
 
 
 def _by_runs(x: jax.Array, kernel: jax.Array, stride: int, padding: Sequence) -> jax.Array:
