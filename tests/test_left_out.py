@@ -3,7 +3,8 @@
 import subprocess
 import sys
 
-from tests.runs import ROOT, environment
+from scripts.campaigns.process import ROOT
+from tests.runs import environment
 
 
 def test_names_what_it_left_out():
