@@ -39,8 +39,8 @@ CARD = """# Model card
 
 ## Data
 
-Trained on {train}, selected by validation accuracy on {validation}, tested on {test}
-({images} images). Additional training data: {additional}. Who was in the data:
+Trained on {train}; {selected}; tested on {test} ({images} images).
+Additional training data: {additional}. Who was in the data:
 
 {people}
 
@@ -177,7 +177,11 @@ def model_card(
         names=", ".join(predictor.class_names),
         generated="" if config.method == "ifgan" else "; a baseline's is the input itself",
         generates=GENERATES if config.method == "ifgan" else "",
-        **{part: _people(folds[part]) for part in ("train", "validation", "test")},
+        train=_people(folds["train"]),
+        selected="the last checkpoint, as none was selected"
+        if metrics["validation_accuracy"] is None
+        else f"selected by validation accuracy on {_people(folds['validation'])}",
+        test=_people(folds["test"]),
         images=metrics["num_test_images"],
         additional=", ".join(config.data.additional) or "none",
         people="\n".join(f"- {who}" for who in _recorded(config.data)),
@@ -189,8 +193,9 @@ def model_card(
 
 def _people(ids: Sequence[str]) -> str:
     """How many; "" stands for people whom a data set does not name."""
-    named = len(set(ids) - {""})
-    return f"{named} people" if named else "people who are not named"
+    named = set(ids) - {""}
+    told = [f"{len(named)} people"] if named else []
+    return " and ".join([*told, "people who are not named"] if "" in ids else told)
 
 
 def _recorded(data: ConfigDict) -> Iterator[str]:

@@ -1,9 +1,9 @@
-"""A trained run as one file, which runs without this package, and model_card.md.
+"""A trained run as one file, which runs without this package, and its model card.
 
     python scripts/export.py --workdir=runs/demo --output=exported
     python scripts/export.py --workdir=runs/demo --output=exported --format=onnx
 
-How it is loaded: model_card.md.
+How each is loaded stands in its card, model.stablehlo.md and model.onnx.md.
 """
 
 from pathlib import Path
@@ -37,11 +37,12 @@ def main() -> None:
         card = export.model_card(predictor, metrics, folds, FORMAT.value)
     model = {"stablehlo": export.stablehlo, "onnx": export.onnx}[FORMAT.value](predictor)
     path = output / f"model.{FORMAT.value}"
+    beside = output / f"{path.name}.md"
     with told(f"a file of {output}", "it exports anew"):
         output.mkdir(parents=True, exist_ok=True)
         write_bytes(path, model)
-        write_text(output / "model_card.md", card)
-    print(f"written: {path} ({len(model) / 2**20:.1f} MiB), model_card.md")
+        write_text(beside, card)
+    print(f"written: {path} ({len(model) / 2**20:.1f} MiB), {beside.name}")
 
 
 if __name__ == "__main__":

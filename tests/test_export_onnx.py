@@ -10,6 +10,7 @@ import pytest
 from ifgan_jax import export
 from scripts.campaigns import exported
 from tests import runs, untrained
+from tests.test_export import code_of
 
 pytest.importorskip("jax2onnx", reason="needs the extra onnx")
 
@@ -34,7 +35,7 @@ def test_onnxruntime_answers_as_the_package(changes: dict, noisy: bool, tmp_path
     given = exported.inputs(predictor, "onnx", IMAGES, said)
     assert ("noise" in given) == noisy
     for found in exported.ask("onnx", tmp_path, given, (1, 3)).values():
-        differences = exported.differences(found, said)
+        differences = exported.differences(found, said._asdict())
         assert differences["probabilities"] < 1e-4
         assert differences["generated"] < 2e-3  # of 2
         assert differences["other_classes"] == 0
@@ -48,10 +49,9 @@ def test_a_trained_runs_card_says_how_it_is_called(finished: Path, tmp_path: Pat
     assert status == 0, told
     assert told.splitlines() == [told.strip()], told  # and nothing of the converter's own
     assert told.startswith("written: ")
-    card = (output / "model_card.md").read_text()
+    card = (output / "model.onnx.md").read_text()
     assert "\n`noise`: what the generated faces carry" in card
-    code = card.partition("```python\n")[2].partition("```")[0]
-    code = f"import numpy\nimages = numpy.zeros((2, 36, 36, 1), 'u1')\n{code}"
+    code = f"import numpy\nimages = numpy.zeros((2, 36, 36, 1), 'u1')\n{code_of(card)}"
     code += "\nprint([answers[name].shape for name in ('probabilities', 'generated')])"
     run = [sys.executable, "-c", code]
     done = subprocess.run(run, cwd=output, check=True, capture_output=True, text=True)

@@ -31,13 +31,13 @@ PLAYERS = ("generator", "discriminator", "classifier")
 
 @pytest.fixture
 def on_one_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In an empty folder; one device, narrow networks, a short E: a third of the compilation."""
+    """In an empty folder; one device, narrow and short networks: a third of the compilation."""
     get_config = demo.get_config
 
     def one_device() -> Any:
         config = get_config()
         config.devices, config.discriminator.width, config.classifier.width = 1, 4, 4
-        config.generator.widths = (8, 8, 8, 8)
+        config.generator.widths, config.generator.convs_per_stage = (8, 8, 8, 8), 1
         return config
 
     monkeypatch.setattr(demo, "get_config", one_device)

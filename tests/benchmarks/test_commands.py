@@ -33,7 +33,7 @@ def measure(command: str, folder: Path, *flags: str) -> tuple[str, dict[str, Any
 
 
 def test_step(tmp_path: Path):
-    output, result, last = measure("step", tmp_path, *TINY, *SHORT)
+    output, result, last = measure("step", tmp_path, *BASELINE, *SHORT)
     mine = result["sides"]["ifgan_jax"]
     assert last["median_s"] == mine["median_s"] > 0
     assert mine["images_per_s_per_device"] == 16 / mine["median_s"]
