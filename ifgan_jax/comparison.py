@@ -28,6 +28,7 @@ from ifgan_jax.report import (
     REMEDY,
     check_no_links,
     images_by_class,
+    measured,
     read_json,
     recall,
     tested_people,
@@ -215,7 +216,7 @@ def _breakable(name: str) -> str:
 
 
 def _number(run: Run, key: str) -> str:
-    return cell(run.metrics.get(key))
+    return measured(run.metrics, key)
 
 
 def _fact(run: Run, key: str) -> str:

@@ -178,11 +178,18 @@ def tested_people(metrics: Mapping[str, Any]) -> str:
 
 def _headline_table(metrics: Mapping[str, Any]) -> str:
     rows = [
-        (f'{name}<span class="note">{note}</span>', cell(metrics.get(key)))
+        (f'{name}<span class="note">{note}</span>', measured(metrics, key))
         for key, name, note in HEADLINES
     ]
     rows[0] = (f"<b>{rows[0][0]}</b>", f"<b>{rows[0][1]}</b>")
     return page.table("Results", ("measure", "value"), rows, ("value",))
+
+
+def measured(metrics: Mapping[str, Any], key: str) -> str:
+    """One of HEADLINES; some data have none of it: nobody named, no part that validates."""
+    if key in metrics and metrics[key] is None:
+        return '<span class="none">undefined</span>'
+    return cell(metrics.get(key))
 
 
 def _fact_table(metrics: Mapping[str, Any]) -> str:

@@ -161,4 +161,5 @@ remaining, by_class = metrics.identity_variance(
 draw("confusion", visualize.confusion_figure(confusion, names))
 print(f"accuracy on {len(parts.test)} images of unseen people: {metrics.accuracy(confusion):.4f}")
 print(f"generated face nearest to the right average: {transfer:.4f}")
-print(f"between-subject variance that remains: {remaining:.4f}")
+share = "undefined of fewer than two people" if remaining is None else f"{remaining:.4f}"
+print(f"between-subject variance that remains: {share}")

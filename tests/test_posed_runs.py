@@ -94,6 +94,10 @@ def test_trains_and_is_tested(name: str, data_dir: Path, tmp_path: Path):
         status, output = runs.finish("evaluate", f"--workdir={tmp_path / 'run'}")
         assert status == 0, output
         assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == results
+        pictures = f"--output={tmp_path / 'tour'}"
+        status, output = runs.finish("tour", f"--workdir={tmp_path / 'run'}", pictures)
+        assert status == 0, output
+        assert "that remains: undefined of fewer than two people" in output
     else:
         assert results["num_test_subjects"] >= 1
         assert (data_dir / name / "folds_10.json").exists()

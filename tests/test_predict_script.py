@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 from ifgan_jax import visualize
 from ifgan_jax.attention_maps import attention_maps, draw_attention
-from ifgan_jax.data import align
+from ifgan_jax.data import align, warp
 from ifgan_jax.data.builder import BUILDERS
 from ifgan_jax.data.detector import Detection
 from ifgan_jax.evaluate import load_run_parts
@@ -46,6 +47,34 @@ def test_every_face_has_a_row_the_largest_first():
     assert turned[0][1] == (4, 4, 20, 30)  # in the picture as it was given
     upright = align.every_face(PICTURE[::-1, ::-1], detection(turned=False), "similarity", 36)
     np.testing.assert_array_equal(turned[0][0].image, upright[0][0].image)
+
+
+# Conjugate of the template's sides: no turn of it comes nearer than its centre.
+ACROSS = [[18.9, 20.55], [18.9, 9.45], [7.2, 15]]
+
+
+@pytest.mark.parametrize(
+    ("points", "placed_by"),
+    [
+        ([[9, 9]] * 3, set()),
+        ([[4, 4], [8, 8], [12, 12]], {"similarity"}),
+        ([[0, 0], [1e30, 0], [0, 1e30]], set()),
+        ([[6, 7], [np.nan, 7], [8, 10]], set()),
+        (ACROSS, {"affine"}),
+    ],
+    ids=["one place", "one line", "endless", "no number", "across"],
+)
+@pytest.mark.parametrize("alignment", warp.MAPS)
+def test_points_of_no_face_cost_no_other_face_its_row(points: list, placed_by: set, alignment: str):
+    found = detection(turned=False)
+    found.points[1, :3] = points
+    with warnings.catch_warnings(action="error"):
+        (strange, *_), (usual, *_) = align.every_face(PICTURE, found, alignment, 36)
+    assert usual.image.shape == (36, 36)
+    assert (strange.image is not None) == (alignment in placed_by)
+    if strange.image is None:
+        assert strange.status == "no_face"
+        assert "its eyes and nose tip lie as no face has them" in strange.reason
 
 
 def test_the_script_on_aligned_faces(finished: Path, tmp_path: Path):

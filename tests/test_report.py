@@ -205,6 +205,14 @@ def test_a_missing_number_is_not_run(tmp_path):
     assert page.texts.count("not run") == 2
 
 
+def test_a_number_that_the_data_cannot_have_is_undefined(tmp_path):
+    """RAF-DB's people have no names, and no part of it validates."""
+    metrics = METRICS | {"identity_variance": None, "validation_accuracy": None}
+    page = Page(report.write_report(write_run(tmp_path / "demo", metrics)))
+    assert page.after("0: nothing of the subject, 1: all of it")[0] == "undefined"
+    assert page.texts.count("undefined") == 2
+
+
 def test_an_empty_folder_gives_a_page(tmp_path):
     page = Page(report.write_report(tmp_path))
     assert page.texts.count("not run") == 27 + 3 + len(PICTURES)

@@ -27,6 +27,7 @@ T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 MISSING = "no face found, upright or upside down"
+IMPOSSIBLE = "what was found is no face: its eyes and nose tip lie as no face has them"
 
 # Statuses. The first five come with an image, the others without one.
 ALIGNED, GIVEN_STATUS, SEVERAL, TINY_FACE, UPSIDE_DOWN = (
@@ -166,7 +167,7 @@ def every_face(
 def _warped(
     picture: Picture, detection: Detection, which: int, alignment: str, size: int
 ) -> Aligned:
-    """One of the faces found, on its fixed places."""
+    """One of the faces found, on its fixed places; without an image where its points allow none."""
     if detection.turned:
         picture = picture[::-1, ::-1]
     points = detection.points[which].astype(np.float64)
@@ -176,7 +177,11 @@ def _warped(
         status, reason = UPSIDE_DOWN, "upside down; turned"
     elif eyes < TINY:
         status, reason = TINY_FACE, f"{eyes:.0f} pixels between the eyes; enlarged"
-    image = warp.warp(picture, warp.MAPS[alignment](points[:3]), size)
+    try:
+        with np.errstate(divide="ignore", invalid="ignore"):  # of points in one place
+            image = warp.warp(picture, warp.MAPS[alignment](points[:3]), size)
+    except ValueError:
+        return Aligned(None, NO_FACE, IMPOSSIBLE, points, picture)
     return Aligned(image, status, reason, points, picture)
 
 

@@ -30,7 +30,10 @@ def similarity(source: Points, target: Points = TEMPLATE) -> Matrix:
 
 
 def affine(source: Points, target: Points = TEMPLATE) -> Matrix:
-    """The one affine map that takes three points to three others; shears the face."""
+    """The one affine map that takes three points to three others; shears the face.
+
+    Raises ValueError (NumPy's LinAlgError) for points on one line.
+    """
     return np.linalg.solve(np.column_stack([source, np.ones(3)]), target).T
 
 
@@ -41,7 +44,13 @@ def warp(picture: UInt8[np.ndarray, "h w"], matrix: Matrix, size: int) -> UInt8[
     """The picture seen through `matrix` (source → 256-pixel frame), in a frame of size × size.
 
     Beyond the picture its border goes on. Bicubic; a picture that shrinks is averaged first.
+
+    Raises ValueError where the points were no face's: all of the picture would be less than 8
+    pixels of the frame, or a pixel of it endless.
     """
+    area = abs(np.linalg.det(matrix[:, :2]))  # of a source pixel
+    if not 8**2 < area * max(picture.shape) ** 2 < math.inf:
+        raise ValueError("eyes and nose tip lie as no face has them")
     zoom = np.vstack([matrix * (size / FRAME), [0, 0, 1]])
     shrink = max(1, math.floor(1 / math.sqrt(abs(np.linalg.det(zoom[:2, :2])))))
     back = np.linalg.inv(zoom)  # frame → source
