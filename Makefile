@@ -9,14 +9,19 @@ EXTRAS ?= test
 CONSTRAINTS ?= constraints.txt
 VENV ?= .venv$(patsubst python3%,%,$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
+WHICH := $(or $(notdir $(CONSTRAINTS)),newest)
+INSTALLED := $(VENV)/installed-$(EXTRAS)-$(WHICH)
 
 .PHONY: demo test check docs install clean
 
-install: $(VENV)/installed-$(EXTRAS)
+install: $(INSTALLED)
 
-$(VENV)/installed-%: pyproject.toml $(CONSTRAINTS)
+# What was installed by other constraints is no longer there.
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix --constraint ,$(CONSTRAINTS)) --editable ".[$*]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		$(if $(CONSTRAINTS),--constraint $(CONSTRAINTS),--upgrade --upgrade-strategy eager) --editable ".[$(EXTRAS)]"
+	find $(VENV) -maxdepth 1 -name 'installed-*' ! -name '*-$(WHICH)' -delete
 	touch $@
 
 demo: install

@@ -1,6 +1,9 @@
 """What pyproject.toml asks for is what constraints.txt and constraints-lowest.txt hold."""
 
+import re
+import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -40,3 +43,20 @@ def test_the_lowest_versions_tested_are_the_lower_bounds(asked: Requirement):
 )
 def test_every_requirement_is_pinned_to_a_version_it_allows(asked: Requirement):
     assert pins("constraints.txt")[canonicalize_name(asked.name)] in asked.specifier
+
+
+def test_other_constraints_are_installed_anew(tmp_path: Path):
+    """`make test CONSTRAINTS=` takes the newest, whatever an environment holds."""
+
+    def to_install(*settings: str) -> list[str]:
+        command = ["make", "--dry-run", "install", f"VENV={tmp_path}", *settings]
+        told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        return re.findall(r"\s(--constraint \S+|--upgrade) ", told.stdout)
+
+    assert to_install() == ["--constraint constraints.txt"]
+    (tmp_path / "installed-test-constraints.txt").touch()
+    assert to_install() == []
+    assert to_install("EXTRAS=test,onnx") == ["--constraint constraints.txt"]
+    assert to_install("CONSTRAINTS=") == ["--upgrade"]
+    lowest = "CONSTRAINTS=constraints-lowest.txt"
+    assert to_install(lowest) == ["--constraint constraints-lowest.txt"]

@@ -208,11 +208,14 @@ async function lookForCamera() {
 
 async function openCamera() {
   closeCamera();
+  $("camera").disabled = true; // a second click would open a second stream, which nobody closes
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
   } catch (error) {
     tell("", `The camera cannot be used: ${error.message}`);
     return;
+  } finally {
+    $("camera").disabled = false;
   }
   $("video").srcObject = stream;
   $("live").hidden = false;

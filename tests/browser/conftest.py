@@ -1,5 +1,6 @@
 """Pages in headless Chromium, the system's; without one these tests are skipped, and counted."""
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 
@@ -32,20 +33,28 @@ def browser(launch: Callable[..., Browser]) -> Iterator[Browser]:
 @pytest.fixture
 def camera(launch: Callable[..., Browser]) -> Iterator[Page]:
     """A page of a browser that has a camera, which shows a test pattern."""
-    with launch("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream") as started:
-        yield started.new_page()
+    flags = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with launch(*flags) as started, without_errors(started.new_page()) as shown:
+        yield shown
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A new page; an error in its console, or a request that leaves here, fails the test."""
     context = browser.new_context(accept_downloads=True)
-    shown, errors, requests = context.new_page(), [], []
+    with without_errors(context.new_page()) as shown:
+        yield shown
+        context.close()
+
+
+@contextlib.contextmanager
+def without_errors(shown: Page) -> Iterator[Page]:
+    errors: list[str] = []
+    requests: list[str] = []
     shown.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     shown.on("pageerror", lambda error: errors.append(str(error)))
     shown.on("request", lambda request: requests.append(request.url))
     yield shown
-    context.close()
     assert errors == []
     local = ("file:", "data:", "blob:", "about:", "http://127.0.0.1:", "ws://127.0.0.1:")
     assert [url for url in requests if not url.startswith(local)] == []

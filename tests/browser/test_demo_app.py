@@ -184,6 +184,27 @@ def test_a_picture_is_taken(camera: Page, address: str):
     expect(camera.locator("#live")).to_be_hidden()
 
 
+def test_a_camera_is_opened_once_and_closed(camera: Page, address: str):
+    """Clicked again before it is there: a second stream would be nobody's to close."""
+    camera.add_init_script("""
+        window.opened = [];
+        const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (wanted) => {
+            const stream = await open(wanted);
+            opened.push(...stream.getTracks());
+            return stream;
+        };
+    """)
+    camera.goto(address)
+    expect(camera.locator("#camera")).to_be_enabled()
+    camera.locator("#camera").evaluate("(button) => { button.click(); button.click(); }")
+    expect(camera.locator("#video")).to_have_js_property("readyState", 4)
+    assert camera.evaluate("opened.map((track) => track.readyState)") == ["live"]
+    camera.locator("#stop").click()
+    assert camera.evaluate("opened.map((track) => track.readyState)") == ["ended"]
+    expect(camera.locator("#camera")).to_be_enabled()
+
+
 def test_baseline_has_no_generated_face(page: Page):
     with served(Answerer(untrained.predictor(untrained.BASELINE), align.GIVEN)) as address:
         page.goto(address)
