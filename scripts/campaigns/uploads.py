@@ -1,4 +1,7 @@
-"""Target: the demo's page, given uploads and requests that no browser makes."""
+"""Target: the demo's page, given uploads and requests that no browser makes.
+
+Every other picture is a photograph, in which the stand-in for MTCNN finds faces of any numbers.
+"""
 
 import asyncio
 import json
@@ -6,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from ifgan_jax import build, sharding
+from ifgan_jax.data import warp
 from ifgan_jax.data.align import GIVEN
+from ifgan_jax.data.detector import Detection
 from ifgan_jax.predict import Predictor
 from ifgan_jax.web.answers import Answerer
 from ifgan_jax.web.app import App
@@ -24,7 +30,8 @@ REFUSALS = ("the file", "no such page", "this page", "does not take", "the uploa
 def uploads(folder: Path) -> Attempt:
     """Mutated pictures in a body of any parts; every eighth request is mutated beside it."""
     samples = samples_of_pictures()
-    app = App(Answerer(untrained(folder), GIVEN), any_host=False)
+    answer = Answerer(untrained(folder), GIVEN)
+    app = App(answer, any_host=False)
 
     def attempt(rng: Random) -> None:
         body = mutate(rng, one_of(rng, samples), samples)
@@ -38,12 +45,40 @@ def uploads(folder: Path) -> Attempt:
             )
             scope["path"] = one_of(rng, ["/faces", "/", "/../etc/passwd", "/page.js", "", "/\0"])
             scope["method"] = one_of(rng, ["POST", "POST", "GET", "HEAD", "PUT", ""])
+        found = (GIVEN, None) if below(rng, 2) else (one_of(rng, list(warp.MAPS)), Finding(rng))
+        answer.alignment, answer._detector = found  # type: ignore[assignment]
         status, said = asyncio.run(_ask(app, scope | {"headers": list(headers.items())}, parts))
         assert status < 500, said  # a failure of the program, or it is still busy with another
         if status != 200:
             raise ValueError(json.loads(said)["error"])
 
     return attempt
+
+
+class Finding:
+    """In place of the detector."""
+
+    NUMBERS = (0.0, -1.0, 1.0, 63.5, 1e-30, 1e30, np.inf, -np.inf, np.nan)
+
+    def __init__(self, rng: Random) -> None:
+        self.rng = rng
+
+    def detect(self, pictures: list[np.ndarray]) -> list[Detection]:
+        """Up to three faces in each: within it, in one place or line, or of NUMBERS."""
+        return [self._in(picture) for picture in pictures]
+
+    def _in(self, picture: np.ndarray) -> Detection:
+        rng, faces = self.rng, below(self.rng, 4)
+        points = rng.uniform(0, max(picture.shape), (faces, 5, 2))
+        for face in points:
+            kind = below(rng, 4)
+            if kind == 1:
+                face[:3] = face[0] + rng.uniform(0, 9, (3, 1)) * below(rng, 2)
+            elif kind == 2:
+                face[below(rng, 5), below(rng, 2)] = one_of(rng, self.NUMBERS)
+        boxes = rng.choice([*self.NUMBERS, *range(64)], (faces, 4))
+        single = [array.astype(np.float32) for array in (boxes, rng.random(faces), points)]
+        return Detection(single[0], single[1], single[2], turned=bool(below(rng, 2)))
 
 
 def untrained(folder: Path) -> Predictor:

@@ -19,6 +19,7 @@ from ifgan_jax.web.answers import MAX_BYTES, Answerer
 from ifgan_jax.web.app import App
 from ifgan_jax.web.connection import PromptConnection
 from tests import untrained
+from tests.browser.conftest import without_errors
 
 FACE = np.random.default_rng(0).integers(0, 256, (36, 36)).astype(np.uint8)
 # Of the map that is shown: the point it is of, and where it is brightest.
@@ -152,19 +153,19 @@ def test_a_picture_is_dropped(page: Page, address: str):
 def test_on_a_phone_in_the_dark(browser: Browser, address: str):
     size = {"width": 390, "height": 844}
     context = browser.new_context(viewport=size, color_scheme="dark", has_touch=True)
-    page = context.new_page()
-    page.goto(address)
-    upload(page, png(FACE))
-    expect(page.locator("#status")).to_have_text("1 face")
-    assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
-    colours = [
-        page.evaluate("(n) => getComputedStyle(document.body)[n]", name)
-        for name in ("backgroundColor", "color")
-    ]
-    dark, ink = (sum(map(int, c.strip("rgb()").split(","))) for c in colours)
-    assert dark < 200 < 500 < ink
-    page.locator(".generated .frame").tap(position={"x": 3, "y": 3})
-    assert "from row 1, column 1" in (page.locator("canvas").get_attribute("aria-label") or "")
+    with without_errors(context.new_page()) as page:
+        page.goto(address)
+        upload(page, png(FACE))
+        expect(page.locator("#status")).to_have_text("1 face")
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
+        colours = [
+            page.evaluate("(n) => getComputedStyle(document.body)[n]", name)
+            for name in ("backgroundColor", "color")
+        ]
+        dark, ink = (sum(map(int, c.strip("rgb()").split(","))) for c in colours)
+        assert dark < 200 < 500 < ink
+        page.locator(".generated .frame").tap(position={"x": 3, "y": 3})
+        assert "from row 1, column 1" in (page.locator("canvas").get_attribute("aria-label") or "")
     context.close()
 
 
