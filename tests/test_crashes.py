@@ -122,13 +122,21 @@ def test_outcomes_are_counted_and_shown():
         raise faults.NotRunError("no mount")
 
     fault = crashes.Fault(inject, "SIGKILL")
-    found = crashes.campaign(fault, cast(Scene, None), random.Random(0), 7)
+    share = crashes.injected(fault, cast(Scene, None), random.Random(0), 7)
+    found = crashes.counted(fault, [share])
+    assert crashes.counted(fault, [share, share])["injected"] == 10
     counts = {key: found[key] for key in ("injected", "survived", "refused", "unclear", "lost")}
     assert counts == {"injected": 5, "survived": 1, "refused": 2, "unclear": 1, "lost": 1}
     assert found["errors"] == {"cut": 2, "unclear: x": 1}
     first, moments = crashes.tables({"seed": 0, "faults": {"kill": found}})
     assert first.rows == (("SIGKILL", "5", "1", "2", "1", "1", "not run: no mount"),)
     assert moments.rows == (("a", "3", "1"), ("b", "2", "0"))
+
+
+def test_kills_are_shared_out():
+    assert crashes.shares("kill", 7, 2) == [("kill", 0, 4), ("kill", 1, 3)]
+    assert crashes.shares("kill", 1, 2) == [("kill", 0, 1)]
+    assert crashes.shares("disk", 7, 2) == [("disk", 0, 7)]
 
 
 def test_a_long_run_is_watched():

@@ -13,8 +13,9 @@ import os
 import random
 import shutil
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +64,13 @@ OTHERS = flags.DEFINE_integer(
 MOST = flags.DEFINE_integer(
     "most", 0, "Files to damage, of each kind; 0: all.", lower_bound=0, allow_override=True
 )
+JOBS = flags.DEFINE_integer(
+    "jobs",
+    1,
+    "Runs that are hit at the same time, one of each fault; kills are shared out.",
+    lower_bound=1,
+    allow_override=True,
+)
 FOLDER = flags.DEFINE_string(
     "folder", "runs/campaigns/crashes", "Of the runs; emptied first.", allow_override=True
 )
@@ -74,19 +82,38 @@ def main() -> None:
     folder, started = Path(FOLDER.value).absolute(), time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    configs = dict.fromkeys(FAULTS[key].config for key in CHOSEN.value)
-    scenes = {config: scene(config, folder / config, MOST.value) for config in configs}
-    found = {}
-    for key in CHOSEN.value:
-        number = KILLS.value if key == "kill" else OTHERS.value
-        rng = random.Random(f"{options.SEED.value} {key}")
-        found[key] = campaign(FAULTS[key], scenes[FAULTS[key].config], rng, number)
+    numbers = {key: KILLS.value if key == "kill" else OTHERS.value for key in CHOSEN.value}
+    tasks = iter([x for key, n in numbers.items() for x in shares(key, n, JOBS.value)])
+    done = defaultdict(list)
+
+    def job(number: int) -> None:
+        """One injection after the other, in scenes of its own."""
+        scenes: dict[str, Scene] = {}
+        for key, share, hits in tasks:
+            config = FAULTS[key].config
+            if config not in scenes:
+                scenes[config] = scene(config, folder / f"{config}_{number}", MOST.value)
+            rng = random.Random(f"{options.SEED.value} {key}{share or ''}")
+            done[key].append(injected(FAULTS[key], scenes[config], rng, hits))
+
+    with ThreadPoolExecutor(JOBS.value) as pool:
+        list(pool.map(job, range(JOBS.value)))
+    found = {key: counted(FAULTS[key], done[key]) for key in CHOSEN.value}
     content = {"seed": options.SEED.value, "seconds": time.monotonic() - started, "faults": found}
     report.finish("crashes", content, tables)
     if bad := sum(fault["lost"] + fault["unclear"] for fault in found.values()):
         raise ValueError(f"{bad} injections lost something or ended with an unclear error")
     if missed := [x["name"] for x in found.values() if not x["injected"] and not x["not_run"]]:
         raise ValueError(f"not injected once: {', '.join(missed)}")
+
+
+def shares(key: str, number: int, jobs: int) -> list[tuple[str, int, int]]:
+    """Key, which share, and injections of it: a fault is one job's, but kills are of all jobs."""
+    if key != "kill":
+        return [(key, 0, number)]
+    each, over = divmod(number, jobs)
+    sizes = (each + (job < over) for job in range(jobs))
+    return [(key, job, size) for job, size in enumerate(sizes) if size]
 
 
 def scene(name: str, folder: Path, most: int) -> Scene:
@@ -109,8 +136,15 @@ def scene(name: str, folder: Path, most: int) -> Scene:
     return second
 
 
-def campaign(fault: Fault, place: Scene, rng: random.Random, number: int) -> report.Result:
-    """All injections of one fault."""
+class Injected(NamedTuple):
+    """What came of a fault's injections, and why one of them could not be made; "" for none."""
+
+    outcomes: list[Outcome]
+    not_run: str
+
+
+def injected(fault: Fault, place: Scene, rng: random.Random, number: int) -> Injected:
+    """Injections of one fault, one after the other."""
     outcomes: list[Outcome] = []
     not_run = ""
     try:
@@ -121,6 +155,12 @@ def campaign(fault: Fault, place: Scene, rng: random.Random, number: int) -> rep
     except NotRunError as error:
         not_run = str(error)
         LOGGER.warning("%s not run: %s", fault.name, not_run)
+    return Injected(outcomes, not_run)
+
+
+def counted(fault: Fault, done: list[Injected]) -> report.Result:
+    """All injections of one fault."""
+    outcomes = [outcome for share in done for outcome in share.outcomes]
     clear = [x for x in outcomes if x.error and not x.lost and not _unclear(x)]
     return {
         "name": fault.name,
@@ -130,7 +170,7 @@ def campaign(fault: Fault, place: Scene, rng: random.Random, number: int) -> rep
         "unclear": sum(map(_unclear, outcomes)),
         "lost": sum(bool(outcome.lost) for outcome in outcomes),
         "errors": dict(Counter(outcome.error for outcome in outcomes if outcome.error)),
-        "not_run": not_run,
+        "not_run": "; ".join({share.not_run: None for share in done if share.not_run}),
         "injections": [outcome._asdict() for outcome in outcomes],
     }
 

@@ -15,7 +15,7 @@ AT_THE_END = {
     "evaluate": ("any time of its life", "results being written"),
 }
 IN_TRAINING = tuple(name for name in MOMENTS if name != "results being written")
-TESTS_KILLED = 3  # times that a run is hit after its training, before it is let go
+TESTS_KILLED = 6  # times that a run is hit after its training, before it is let go
 
 
 def kills(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]:
