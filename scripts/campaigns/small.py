@@ -23,7 +23,7 @@ def get_config(name: str) -> ConfigDict:
     config.data.name = "fake_faces/36_20"
     config.data.image_size = 36
     config.data.crop = 32
-    config.generator.widths = (8, 8, 8, 8)
+    config.generator.widths, config.generator.convs_per_stage = (8, 8, 8, 8), 1
     config.discriminator.width = 4
     config.classifier.width = 4
     config.evaluation.batch_size = 8
