@@ -100,7 +100,7 @@ def stage(site: Site, reference: Path, most: int) -> Scene:
     ended = site.finish(reference)
     life = time.monotonic() - started
     if ended.status:
-        raise ValueError(f"the undisturbed run failed: {ended.output}")
+        raise ValueError(f"the undisturbed run failed, status {ended.status}: {ended.output}")
     before, last = whole_steps(reference)[-2:]  # a checkpoint an epoch
     return Scene(site, Judge(reference), reference.parent, life, last - before, most)
 
