@@ -3,9 +3,9 @@
     python scripts/campaign.py exported --workdir=runs/demo --output=docs/reliability/exported.json
 
 scripts/export.py's two files (extra `onnx`), each in a process that cannot import this package, in
-batches of the run's size and image by image. StableHLO beside the package with the XLA_FLAGS that
-our scripts set for themselves, and both without; also the one without beside the other with them.
-ONNX gets the noise that the package draws as its input.
+batches of the run's size and image by image. StableHLO beside the package in the same batches, with
+the XLA_FLAGS that our scripts set for themselves, and both without; also without them beside what
+scripts/predict.py would say, in whatever batches. ONNX gets the noise that the package draws.
 """
 
 import os
@@ -31,8 +31,8 @@ WORKDIR = flags.DEFINE_string(
 )
 
 WITH, WITHOUT = "StableHLO and the package, our XLA_FLAGS", "StableHLO and the package, no flags"
-APART, ONNX = "StableHLO, no flags, and the package, ours", "ONNX"
-# Of probabilities, and of faces from -1 to 1; without our flags XLA sums in another order.
+APART, ONNX = "StableHLO, no flags, and scripts/predict.py", "ONNX and scripts/predict.py"
+# Of probabilities, and of faces from -1 to 1; by other flags and batches XLA sums in another order.
 LIMITS = {WITH: (1e-6, 1e-6), WITHOUT: (1e-6, 1e-6), APART: (1e-5, 1e-5), ONNX: (1e-4, 2e-3)}
 
 ALONE = {
@@ -62,8 +62,11 @@ PACKAGE = """
 import sys
 import numpy as np
 from ifgan_jax.predict import Predictor
-said = Predictor.load(sys.argv[1])(np.load("given.npz")["images"])
-np.savez("said.npz", probabilities=said.probabilities, generated=said.generated)
+predictor, images = Predictor.load(sys.argv[1]), np.load("given.npz")["images"]
+for n in map(int, sys.argv[2:]):
+    predictor.config.evaluation.batch_size = n
+    said = predictor(images)
+    np.savez(f"{n}.npz", probabilities=said.probabilities, generated=said.generated)
 """
 IN_BATCHES = """
 given = dict(np.load("given.npz"))
@@ -80,21 +83,24 @@ def main() -> None:
     predictor = Predictor.load(WORKDIR.value)
     models = {"stablehlo": export.stablehlo(predictor), "onnx": export.onnx(predictor)}
     test, size = load_run_parts(predictor.config).test, predictor.config.evaluation.batch_size
-    here, rows = predictor(test.images), []
-    said = here._asdict()
-    plain = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    said, sizes = predictor(test.images), (size, 1)
+    ours = dict(os.environ)
+    plain = {name: value for name, value in ours.items() if name != "XLA_FLAGS"}
+    ours_said, plain_said = (package(flags, test.images, sizes) for flags in (ours, plain))
+    run = dict.fromkeys(sizes, said._asdict())
+    rows = []
     for kind, environment, titles in (
-        ("stablehlo", None, {WITH: said}),
-        ("stablehlo", plain, {WITHOUT: said_in(plain, test.images), APART: said}),
-        ("onnx", plain, {ONNX: said}),
+        ("stablehlo", ours, {WITH: ours_said}),
+        ("stablehlo", plain, {WITHOUT: plain_said, APART: run}),
+        ("onnx", plain, {ONNX: run}),
     ):
         with tempfile.TemporaryDirectory() as name:
             (Path(name) / f"model.{kind}").write_bytes(models[kind])
-            given = inputs(predictor, kind, test.images, here)
-            answers = ask(kind, Path(name), given, (size, 1), environment)
+            given = inputs(predictor, kind, test.images, said)
+            answers = ask(kind, Path(name), given, sizes, environment)
         for title, expected in titles.items():
             rows += [
-                {"model": title, "batch": n, **differences(answers[n], expected)} for n in answers
+                {"model": title, "batch": n, **differences(answers[n], expected[n])} for n in sizes
             ]
     content = {"run": predictor.config.data.name, "images": len(test), "rows": rows}
     report.finish("exported", content, tables)
@@ -102,13 +108,13 @@ def main() -> None:
         raise ValueError(f"not the run's answers: {'; '.join(apart)}")
 
 
-def said_in(environment: Mapping[str, str], images: np.ndarray) -> Answers:
-    """The package's own answers from Python, in a process of its own."""
+def package(
+    environment: Mapping[str, str], images: np.ndarray, sizes: Sequence[int]
+) -> dict[int, Answers]:
+    """What the package answers from Python in a process of its own, by the size of its batches."""
+    command = [PACKAGE, str(Path(WORKDIR.value).resolve()), *map(str, sizes)]
     with tempfile.TemporaryDirectory() as folder:
-        np.savez(Path(folder) / "given.npz", images=images)
-        command = [sys.executable, "-c", PACKAGE, str(Path(WORKDIR.value).resolve())]
-        subprocess.run(command, cwd=folder, env=environment, check=True)
-        return dict(np.load(Path(folder) / "said.npz"))
+        return _answers(command, Path(folder), {"images": images}, sizes, environment)
 
 
 def inputs(predictor: Predictor, kind: str, images: np.ndarray, said: HostPrediction) -> Answers:
@@ -128,9 +134,20 @@ def ask(
     environment: Mapping[str, str] | None = None,
 ) -> dict[int, Answers]:
     """What folder/model.<kind> answers in a process of its own, by the size of its batches."""
+    command = [ALONE[kind] + IN_BATCHES, *map(str, sizes)]
+    return _answers(command, folder, given, sizes, environment)
+
+
+def _answers(
+    command: Sequence[str],
+    folder: Path,
+    given: Answers,
+    sizes: Sequence[int],
+    environment: Mapping[str, str] | None,
+) -> dict[int, Answers]:
+    """A program and its arguments, run in `folder`: given.npz → one file for each size."""
     np.savez(folder / "given.npz", **given)  # type: ignore[arg-type]
-    command = [sys.executable, "-c", ALONE[kind] + IN_BATCHES, *map(str, sizes)]
-    subprocess.run(command, cwd=folder, env=environment, check=True)
+    subprocess.run([sys.executable, "-c", *command], cwd=folder, env=environment, check=True)
     return {n: dict(np.load(folder / f"{n}.npz")) for n in sizes}
 
 
