@@ -18,9 +18,18 @@ from scripts.campaigns import exported
 from tests import runs, untrained
 
 
-def code_of(card: str) -> str:
-    """How a model is called, in its card."""
-    return card.partition("```python\n")[2].partition("```")[0]
+def said_by_card(folder: Path, kind: str, images: str, told: str) -> str:
+    """What the lines of a model's card give, run beside it in a process without this package.
+
+    images, told: Python, of the images that are given and of what is printed of the answers.
+    """
+    card = (folder / f"model.{kind}.md").read_text()
+    lines = card.partition("```python\n")[2].partition("```")[0]
+    alone = "import sys\nsys.modules['ifgan_jax'] = None\nimport numpy"
+    code = f"{alone}\nimages = {images}\n{lines}\nprint({told})"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout
 
 
 def test_exported_answers_are_the_runs(finished: Path, tmp_path: Path):
@@ -38,12 +47,8 @@ def test_exported_answers_are_the_runs(finished: Path, tmp_path: Path):
         "model.stablehlo",
         "model.stablehlo.md",
     ]
-    alone = "import sys\nsys.modules['ifgan_jax'] = None\nimport numpy\n"
-    code = alone + f"images = numpy.load('given.npz')['images']\n{code_of(card)}"
-    code += "print(abs(answers['probabilities'] - numpy.load('11.npz')['probabilities']).max())"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=output, check=True, capture_output=True, text=True)
-    assert float(done.stdout) == 0
+    apart = "abs(answers['probabilities'] - numpy.load('11.npz')['probabilities']).max()"
+    assert float(said_by_card(output, "stablehlo", "numpy.load('given.npz')['images']", apart)) == 0
     assert "(n, 36, 36, 1)" in card
     assert "anger, disgust, fear, happiness, sadness, surprise" in card
     assert card.count("| 0.") + card.count("| 1.") == 6

@@ -1,7 +1,5 @@
 """The ONNX model in a process that has onnxruntime and numpy alone: the same answers."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 from ifgan_jax import export
 from scripts.campaigns import exported
 from tests import runs, untrained
-from tests.test_export import code_of
+from tests.test_export import said_by_card
 
 pytest.importorskip("jax2onnx", reason="needs the extra onnx")
 
@@ -51,11 +49,9 @@ def test_a_trained_runs_card_says_how_it_is_called(finished: Path, tmp_path: Pat
     assert told.startswith("written: ")
     card = (output / "model.onnx.md").read_text()
     assert "\n`noise`: what the generated faces carry" in card
-    code = f"import numpy\nimages = numpy.zeros((2, 36, 36, 1), 'u1')\n{code_of(card)}"
-    code += "\nprint([answers[name].shape for name in ('probabilities', 'generated')])"
-    run = [sys.executable, "-c", code]
-    done = subprocess.run(run, cwd=output, check=True, capture_output=True, text=True)
-    assert done.stdout == "[(2, 6), (2, 32, 32, 1)]\n"
+    shapes = "[answers[name].shape for name in ('probabilities', 'generated')]"
+    said = said_by_card(output, "onnx", "numpy.zeros((2, 36, 36, 1), 'u1')", shapes)
+    assert said == "[(2, 6), (2, 32, 32, 1)]\n"
 
 
 def test_a_run_in_bfloat16_is_refused():

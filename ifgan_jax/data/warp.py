@@ -48,11 +48,11 @@ def warp(picture: UInt8[np.ndarray, "h w"], matrix: Matrix, size: int) -> UInt8[
     Raises ValueError where the points were no face's: all of the picture would be less than 8
     pixels of the frame, or a pixel of it endless.
     """
-    area = abs(np.linalg.det(matrix[:, :2]))  # of a source pixel
-    if not 8**2 < area * max(picture.shape) ** 2 < math.inf:
-        raise ValueError("eyes and nose tip lie as no face has them")
     zoom = np.vstack([matrix * (size / FRAME), [0, 0, 1]])
-    shrink = max(1, math.floor(1 / math.sqrt(abs(np.linalg.det(zoom[:2, :2])))))
+    area = abs(np.linalg.det(zoom[:2, :2]))  # of a source pixel
+    if not (8 * size / FRAME) ** 2 < area * max(picture.shape) ** 2 < math.inf:
+        raise ValueError("the map shows the picture in less than 8 pixels, or one of them endless")
+    shrink = max(1, math.floor(1 / math.sqrt(area)))
     back = np.linalg.inv(zoom)  # frame → source
     corners = back @ np.array([[0, size, 0, size], [0, 0, size, size], [1, 1, 1, 1]])
     height, width = picture.shape

@@ -215,7 +215,7 @@ async function openCamera() {
     tell("", `The camera cannot be used: ${error.message}`);
     return;
   } finally {
-    $("camera").disabled = false;
+    lookForCamera();
   }
   $("video").srcObject = stream;
   $("live").hidden = false;

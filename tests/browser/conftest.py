@@ -40,7 +40,7 @@ def camera(launch: Callable[..., Browser]) -> Iterator[Page]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A new page; an error in its console, or a request that leaves here, fails the test."""
+    """A new page, `without_errors`."""
     context = browser.new_context(accept_downloads=True)
     with without_errors(context.new_page()) as shown:
         yield shown
@@ -49,6 +49,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 @contextlib.contextmanager
 def without_errors(shown: Page) -> Iterator[Page]:
+    """An error in its console, or a request that leaves here, fails the test."""
     errors: list[str] = []
     requests: list[str] = []
     shown.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
