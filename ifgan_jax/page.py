@@ -77,7 +77,7 @@ for (const table of document.querySelectorAll("table")) {
     const number = /^(?:×\s*)?([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?![\w.-])/i.exec(
       text.replace("−", "-"));
     if (number) return [0, Number(number[1])];
-    return /^(|–|absent|not run|no images)$/.test(text) ? [2, ""] : [1, text];
+    return /^(|–|absent|not run|undefined|no images)$/.test(text) ? [2, ""] : [1, text];
   };
   const compare = (a, b, sign) => a[0] - b[0] || sign * (a[0] ? a[1].localeCompare(
     b[1], "en", { numeric: true }) : a[1] - b[1]);

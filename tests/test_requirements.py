@@ -1,5 +1,6 @@
 """What pyproject.toml asks for is what constraints.txt and constraints-lowest.txt hold."""
 
+import os
 import re
 import subprocess
 import tomllib
@@ -48,9 +49,15 @@ def test_every_requirement_is_pinned_to_a_version_it_allows(asked: Requirement):
 def test_other_constraints_are_installed_anew(tmp_path: Path):
     """`make test CONSTRAINTS=` takes the newest, whatever an environment holds."""
 
+    # Where make runs these tests, its own EXTRAS and CONSTRAINTS come down by MAKEFLAGS, too.
+    down = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "EXTRAS", "CONSTRAINTS", "VENV", "PYTHON")
+    environment = {name: value for name, value in os.environ.items() if name not in down}
+
     def to_install(*settings: str) -> list[str]:
         command = ["make", "--dry-run", "install", f"VENV={tmp_path}", *settings]
-        told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        told = subprocess.run(
+            command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+        )
         return re.findall(r"\s(--constraint \S+|--upgrade) ", told.stdout)
 
     assert to_install() == ["--constraint constraints.txt"]

@@ -20,7 +20,7 @@ from tests.test_report import METRICS, write_run
 # In the order that the script gives; words come after numbers, what was not measured last.
 NUMBERS = ("−2.5", "-2.3 (-4.0 to -1.0)", "0", "+0.5", "1.5 ± 0.2", "2 %", "× 5", "10 folds", "1e3")
 WORDS = ("3.11.7", "3f2c1a", "fold 2", "fold 10", "too few pairs")
-MISSING = ("not run", "–", "", "no images", "absent")
+MISSING = ("not run", "–", "", "no images", "absent", "undefined")
 # Luminance, contrast: WCAG 2.1. Of every text its own colour upon the nearest opaque background.
 CONTRASTS = """() => {
   const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
@@ -165,7 +165,7 @@ def test_results_sort_by_what_is_behind_the_rounding(page: Page, run: Path):
     table = page.get_by_role("table", name="Results", exact=True)
     table.get_by_role("button", name="value").click()
     values = sorted(metrics[key] for key, *_ in HEADLINES if metrics[key] is not None)
-    assert column(table, 1) == [*map(str, values), "not run"]
+    assert column(table, 1) == [*map(str, values), "undefined"]
 
 
 def test_csv_holds_every_digit_and_any_text(page: Page, run: Path, tmp_path: Path):
