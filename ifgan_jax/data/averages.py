@@ -6,6 +6,7 @@ Grey levels in [0, 255], float32, (class, h, w, c) in the order of `Expression`.
 
 import dataclasses
 import hashlib
+import io
 import os
 import pathlib
 
@@ -15,6 +16,7 @@ from jaxtyping import Float32, Int64
 from ifgan_jax.data.faces import Faces, chunks
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.files import read_arrays
+from ifgan_jax.workdir import write_bytes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,11 +36,9 @@ class Averages:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write images, counts and hash as .npz; the file appears whole or not at all."""
-        path = pathlib.Path(path)
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            np.savez(file, images=self.images, counts=self.counts, sha256=np.array(self.hash))
-        partial.replace(path)
+        file = io.BytesIO()
+        np.savez(file, images=self.images, counts=self.counts, sha256=np.array(self.hash))
+        write_bytes(pathlib.Path(path), file.getvalue())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Averages":

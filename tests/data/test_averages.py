@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +53,18 @@ def test_exact_over_many_images():
 def test_order_of_examples_does_not_matter(faces):
     shuffled = faces.select(np.random.default_rng(0).permutation(len(faces)))
     assert average_faces(shuffled, 3).hash == average_faces(faces, 3).hash
+
+
+def test_saving_writes_through_no_link(faces: Faces, tmp_path: Path):
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"mine")
+    for name in ("averages.npz", "averages.npz.partial"):
+        (tmp_path / name).symlink_to("mine")
+    averages = average_faces(faces, 3)
+    averages.save(tmp_path / "averages.npz")
+    assert mine.read_bytes() == b"mine"
+    assert not (tmp_path / "averages.npz").is_symlink()
+    assert Averages.load(tmp_path / "averages.npz").hash == averages.hash
 
 
 def test_only_training_images_count(faces):

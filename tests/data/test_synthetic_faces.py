@@ -21,6 +21,7 @@ from ifgan_jax.data.synthetic_faces import (
     prepare,
     read,
 )
+from scripts.campaigns import faults
 
 
 def tiny():
@@ -128,6 +129,31 @@ def test_second_start_reads_the_cache(prepared, monkeypatch):
     monkeypatch.setattr(synthetic_faces, "records", refuse)
     again = list(read(prepare(folder, tiny())))
     assert all(np.array_equal(a["image"], b["image"]) for a, b in zip(rows, again, strict=True))
+
+
+def test_a_disk_without_room_for_the_faces_is_named(small_disk, prepared):
+    """What fits is gone, so that the same command renders anew once there is room."""
+    size = record_file(prepared[0]).stat().st_size
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(6 * 2**20 - size // 2))
+    with pytest.raises(
+        OSError, match=rf"{small_disk}/.*/tiny/1\.0\.0 could not be written .*Make room"
+    ):
+        prepare(small_disk, tiny(), processes=1)
+    assert not list(small_disk.rglob("*.array_record*"))
+    filler.unlink()
+    assert len(list(read(prepare(small_disk, tiny(), processes=1)))) == len(prepared[1])
+
+
+def test_a_read_only_disk_is_named_before_anything_is_rendered(small_disk, monkeypatch):
+    monkeypatch.setattr(synthetic_faces, "records", None)
+    with (
+        faults.read_only(small_disk),
+        pytest.raises(
+            OSError, match=rf"{small_disk}/.*/tiny/1\.0\.0 could not be written .*Read-only"
+        ),
+    ):
+        prepare(small_disk, tiny(), processes=1)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
