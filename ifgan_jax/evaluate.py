@@ -26,9 +26,9 @@ from ifgan_jax.predict import (
     HostPrediction,
     Pixels,
     Probabilities,
+    Restored,
     classify_pairs,
     predict_all,
-    restore,
 )
 from ifgan_jax.state import Networks, Player
 from ifgan_jax.workdir import config_hash, read_metrics, told, write_bytes, write_json, write_text
@@ -56,16 +56,15 @@ def load_run_parts(config: ConfigDict, load: Load = load_prepared) -> Parts:
 
 
 def evaluate_run(
-    workdir: Path, config: ConfigDict, compiled: build.Compiled, parts: Parts
+    workdir: Path, config: ConfigDict, compiled: build.Compiled, restored: Restored, parts: Parts
 ) -> dict[str, Any]:
     """Test the validation-selected and the last checkpoint; write and return the metrics.
 
     All processes call this, and the first one writes.
 
-    Raises what `predict.restore`, `check_data` and `report.check_no_links` raise.
+    Raises what `check_data` and `report.check_no_links` raise.
     """
     report.check_no_links(workdir)
-    restored = restore(workdir, config, compiled)
     check_data(config, parts, restored.progress)
     selected, last, progress = restored.selected, restored.last, restored.progress
     test, batch_size = parts.test, config.evaluation.batch_size

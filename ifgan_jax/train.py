@@ -19,6 +19,7 @@ from ifgan_jax.data.protocol import class_names
 from ifgan_jax.evaluate import check_data, evaluate_run, load_run_parts
 from ifgan_jax.loop import Interruption, Run
 from ifgan_jax.models.pretrained import fit_stem
+from ifgan_jax.predict import restore
 from ifgan_jax.state import GanState
 from ifgan_jax.workdir import (
     check_workdir,
@@ -84,7 +85,7 @@ def train(
         if stopped:
             LOGGER.info("SIGTERM: saved at step %d; the same command goes on", progress["step"])
             return None
-        return evaluate_run(workdir, config, compiled, parts)
+        return evaluate_run(workdir, config, compiled, restore(workdir, config, compiled), parts)
 
 
 def _steps_per_epoch(config: ConfigDict, parts: Parts) -> int:

@@ -14,13 +14,14 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run that was trained
 
 def main() -> None:
     from ifgan_jax.evaluate import evaluate_run, load_run_parts
-    from ifgan_jax.predict import open_run
+    from ifgan_jax.predict import open_run, restore
     from ifgan_jax.workdir import lock
 
     workdir = Path(WORKDIR.value)
     config, compiled = open_run(workdir)
     with lock(workdir):
-        results = evaluate_run(workdir, config, compiled, load_run_parts(config))
+        restored = restore(workdir, config, compiled)  # before data are read, or even rendered
+        results = evaluate_run(workdir, config, compiled, restored, load_run_parts(config))
     for name, value in results.items():
         if isinstance(value, float):
             print(f"{name:32} {value:.4f}")

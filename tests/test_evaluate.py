@@ -24,7 +24,7 @@ from ifgan_jax.evaluate import (
 )
 from ifgan_jax.metrics import confusion_matrix
 from ifgan_jax.models.attention import attention_rows as plain_rows
-from ifgan_jax.predict import HostPrediction, open_run, predict_all, predict_faces
+from ifgan_jax.predict import HostPrediction, open_run, predict_all, predict_faces, restore
 from ifgan_jax.state import GanState
 from ifgan_jax.workdir import read_metrics
 from tests import runs, tiny_config
@@ -202,7 +202,7 @@ def test_other_data_than_the_runs_is_refused(finished: Path, tmp_path: Path):
     other = config.copy_and_resolve_references()
     other.data.name = "fake_faces/36_21"
     with pytest.raises(ValueError, match="fake_faces/36_20 is not the one this run began with"):
-        evaluate_run(copy, config, compiled, load_run_parts(other))
+        evaluate_run(copy, config, compiled, restore(copy, config, compiled), load_run_parts(other))
     assert (copy / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
 
 
@@ -211,6 +211,18 @@ def test_evaluating_nothing_says_so(tmp_path: Path):
     assert status == 1
     assert "is no run's folder" in output
     assert "Traceback" not in output
+
+
+def test_without_a_checkpoint_no_data_are_rendered(finished: Path, tmp_path: Path):
+    """A config that somebody gave away says where to, and of how many people."""
+    config = json.loads((finished / "config.json").read_text())
+    config["data"] |= {"name": "synthetic_faces/72_2", "data_dir": str(tmp_path / "elsewhere")}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    status, output = runs.finish("evaluate", f"--workdir={tmp_path / 'run'}")
+    assert status == 1
+    assert f"{tmp_path / 'run'} has no checkpoint: train it first" in output
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_fake_faces_are_a_part_like_any(tested):

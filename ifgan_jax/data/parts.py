@@ -11,11 +11,21 @@ import numpy as np
 
 from ifgan_jax.data.audit import audit
 from ifgan_jax.data.averages import Averages, average_faces
-from ifgan_jax.data.faces import RAF_DB, SYNTHETIC, Faces, Load, Prepared, joined, load_prepared
+from ifgan_jax.data.faces import (
+    RAF_DB,
+    SYNTHETIC,
+    Faces,
+    Load,
+    Prepared,
+    available_memory,
+    joined,
+    load_prepared,
+)
 from ifgan_jax.data.pipeline import fake_faces
 from ifgan_jax.data.protocol import Split, load_folds, split_subjects, subject_folds
 
 FAKE = "fake_faces"  # fake_faces/SIZE_SUBJECTS: patterns in place of faces, for tests and timing
+FAKE_BYTES = 5  # at most, for a pixel of all of them, while they are made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,9 +130,12 @@ def _load(
     name: str, data_dir: str | Path, shape: tuple[int, int, int], classes: int, load: Load
 ) -> Prepared:
     if name.startswith(f"{FAKE}/"):
-        if not (numbers := re.fullmatch(r"(\d+)_([1-9]\d*)", name.removeprefix(f"{FAKE}/"))):
+        numbers = re.fullmatch(r"(\d{1,4})_([1-9]\d{0,5})", name.removeprefix(f"{FAKE}/"))
+        if not numbers:
             raise ValueError(f"data.name {name}: write {FAKE}/SIZE_SUBJECTS, such as {FAKE}/72_20")
         size, subjects = map(int, numbers.groups())
+        if FAKE_BYTES * size**2 * classes * subjects > available_memory():
+            raise ValueError(f"data.name {name}: so many faces do not fit in memory; name fewer")
         faces = fake_faces(classes * subjects, size, subjects, seed=0, num_classes=classes)
         prepared = Prepared({"faces": faces}, sorted(set(faces.subjects.tolist())))
     else:

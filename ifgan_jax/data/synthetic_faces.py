@@ -28,10 +28,11 @@ import tensorflow_datasets as tfds  # isort: skip
 SIZES = (72, 108, 256)  # pixels, for crops of 64, 96 and 224
 LEVELS = {2: (0.7, 1.0), 4: (0.3, 0.5, 0.7, 1.0)}  # intensities; 2: like BU-3DFE's frames 03 and 04
 NAME = re.compile(
-    rf"(?P<size>{'|'.join(map(str, SIZES))})(_(?P<subjects>[1-9]\d*))?"
-    rf"(_(?P<levels>{'|'.join(map(str, LEVELS))})levels)?(_(?P<takes>[1-9]\d*)takes)?"
-    rf"(_(?P<difficulty>{'|'.join(DIFFICULTIES)}))?(_seed(?P<seed>[1-9]\d*))?"
+    rf"(?P<size>{'|'.join(map(str, SIZES))})(_(?P<subjects>[1-9]\d{{0,4}}))?"
+    rf"(_(?P<levels>{'|'.join(map(str, LEVELS))})levels)?(_(?P<takes>[1-9]\d{{0,2}})takes)?"
+    rf"(_(?P<difficulty>{'|'.join(DIFFICULTIES)}))?(_seed(?P<seed>[1-9]\d{{0,8}}))?"
 )
+MOST = 100_000  # subjects times takes: days of rendering, and a list of a million faces
 SPLIT = "faces"
 REMEDY = "delete the folder, it will be rendered again"
 
@@ -80,11 +81,13 @@ def named(name: str) -> SyntheticFacesConfig:
     found = NAME.fullmatch(name)
     given = {k: v for k, v in found.groupdict().items() if v} if found else {}
     unnamed = {"subjects": "100", "levels": "2", "takes": "1", "difficulty": "mild"}
-    if not given or given.items() & unnamed.items():
+    photographs = int(given.get("subjects", 100)) * int(given.get("takes", 1))
+    if not given or given.items() & unnamed.items() or photographs > MOST:
         raise ValueError(
             f"synthetic_faces has no config {name!r}; a name is SIZE[_SUBJECTS][_4levels][_Ntakes]"
             f"[_DIFFICULTY][_seedN] with sizes {SIZES}, difficulties {', '.join(DIFFICULTIES)}, "
-            "where 100 subjects, 1 take, mild and seed 0 go unnamed: 72, 72_200, 72_50_hard_seed7"
+            "where 100 subjects, 1 take, mild and seed 0 go unnamed: 72, 72_200, 72_50_hard_seed7; "
+            f"subjects times takes are at most {MOST}"
         )
     chosen: dict[str, Any] = {k: int(v) if v.isdecimal() else v for k, v in given.items()}
     levels = LEVELS[chosen.pop("levels", 2)]

@@ -116,6 +116,8 @@ def test_an_empty_part_is_named(tmp_path: Path):
         ({"channels": 3}, "data.channels 3"),
         ({"fold": 5}, "fold=5 is out of range"),
         ({"name": "fake_faces/12"}, "write fake_faces/SIZE_SUBJECTS"),
+        ({"name": f"fake_faces/12_{10**6}"}, "write fake_faces/SIZE_SUBJECTS"),
+        ({"name": "fake_faces/9999_999999"}, "so many faces do not fit in memory; name fewer"),
     ],
 )
 def test_what_does_not_fit_is_named(changes, message):

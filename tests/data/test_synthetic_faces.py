@@ -214,7 +214,10 @@ def test_config_names():
 
 @pytest.mark.parametrize(
     "name",
-    ["", "73", "72_100", "72_0", "72_07", "72_mild", "72_seed0", "72_3levels", "72_seed1_hard"],
+    [
+        *("", "73", "72_100", "72_0", "72_07", "72_mild", "72_seed0", "72_3levels"),
+        *("72_seed1_hard", "72_99999_2takes", "72_1000000", f"72_seed{10**9}"),
+    ],
 )
 def test_other_names_are_refused(name):
     """Two names of one set would be rendered twice, and not known as the same."""
