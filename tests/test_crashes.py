@@ -16,6 +16,8 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 from scripts.benchmarks.system import status_bytes
 from scripts.campaigns import crashes, damage, document, faults, kills, long_run, process
@@ -131,6 +133,40 @@ def test_outcomes_are_counted_and_shown():
     first, moments = crashes.tables({"seed": 0, "faults": {"kill": found}})
     assert first.rows == (("SIGKILL", "5", "1", "2", "1", "1", "not run: no mount"),)
     assert moments.rows == (("a", "3", "1"), ("b", "2", "0"))
+
+
+def test_what_came_of_a_fault_is_kept_whatever_the_next_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Hours of injections: the file is there after each fault, and what no code expects is lost."""
+    path, survived = tmp_path / "crashes.json", Outcome("a", "", [])
+    found: list[dict] = []
+
+    def good(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]:
+        yield from (survived,) * 3
+
+    def bad(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]:
+        found.append(json.loads(path.read_text())["faults"])
+        yield survived
+        raise ValueError("metrics.jsonl: line 3 is damaged")
+
+    made = {"good": crashes.Fault(good, "good"), "bad": crashes.Fault(bad, "bad")}
+    monkeypatch.setattr(crashes, "FAULTS", made)
+    monkeypatch.setattr(crashes, "scene", lambda *_: None)
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    with (
+        flagsaver.flagsaver(faults=list(made), output=str(path)),
+        pytest.raises(ValueError, match="1 injections lost something"),
+    ):
+        crashes.main()
+    assert (found[0]["good"]["survived"], found[0]["bad"]["injected"]) == (3, 0)
+    (one,) = (x for x in json.loads(path.read_text())["faults"]["bad"]["injections"] if x["lost"])
+    assert one == {
+        "where": "not judged",
+        "error": "",
+        "lost": ["ValueError('metrics.jsonl: line 3 is damaged')"],
+    }
 
 
 def test_kills_are_shared_out():

@@ -5,13 +5,15 @@
 
 Every fault hits a process of its own of scripts/train.py, at a moment drawn by --seed; the run is
 then started again until it is done, and compared bit for bit with one that nobody touched. Faults
-that need a mount need root; where they cannot be injected, the result says so.
+that need a mount need root; where they cannot be injected, the result says so. The runs lie below
+TMPDIR and go at the end; the JSON is written after each fault.
 """
 
 import logging
 import os
 import random
-import shutil
+import tempfile
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from typing import NamedTuple
 from absl import flags
 
 from ifgan_jax.tables import Table
+from ifgan_jax.workdir import write_json
 from scripts.campaigns import damage, kills, options, report
 from scripts.campaigns.faults import NotRunError, Outcome, Scene, stage
 from scripts.campaigns.process import Site
@@ -71,20 +74,22 @@ JOBS = flags.DEFINE_integer(
     lower_bound=1,
     allow_override=True,
 )
-FOLDER = flags.DEFINE_string(
-    "folder", "runs/campaigns/crashes", "Of the runs; emptied first.", allow_override=True
-)
 
 
 def main() -> None:
     if unknown := set(CHOSEN.value) - set(FAULTS):
         raise ValueError(f"--faults: {', '.join(sorted(unknown))}: choose of {', '.join(FAULTS)}")
-    folder, started = Path(FOLDER.value).absolute(), time.monotonic()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    path, result = report.output("crashes"), report.header("crashes")  # the commit, of before
     numbers = {key: KILLS.value if key == "kill" else OTHERS.value for key in CHOSEN.value}
     tasks = iter([x for key, n in numbers.items() for x in shares(key, n, JOBS.value)])
-    done = defaultdict(list)
+    keeping, started = threading.Lock(), time.monotonic()
+    done: dict[str, list[Injected]] = defaultdict(list)
+
+    def keep() -> None:
+        """What has come of all that was injected so far."""
+        result["seed"], result["seconds"] = options.SEED.value, time.monotonic() - started
+        result["faults"] = {key: counted(FAULTS[key], done[key]) for key in CHOSEN.value}
+        write_json(path, result)
 
     def job(number: int) -> None:
         """One injection after the other, in scenes of its own."""
@@ -94,13 +99,16 @@ def main() -> None:
             if config not in scenes:
                 scenes[config] = scene(config, folder / f"{config}_{number}", MOST.value)
             rng = random.Random(f"{options.SEED.value} {key}{share or ''}")
-            done[key].append(injected(FAULTS[key], scenes[config], rng, hits))
+            share_done = injected(FAULTS[key], scenes[config], rng, hits)
+            with keeping:
+                done[key].append(share_done)
+                keep()
 
-    with ThreadPoolExecutor(JOBS.value) as pool:
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(JOBS.value) as pool:
+        folder = Path(name)
         list(pool.map(job, range(JOBS.value)))
-    found = {key: counted(FAULTS[key], done[key]) for key in CHOSEN.value}
-    content = {"seed": options.SEED.value, "seconds": time.monotonic() - started, "faults": found}
-    report.finish("crashes", content, tables)
+    report.finish("crashes", result, tables)
+    found = result["faults"]
     if bad := sum(fault["lost"] + fault["unclear"] for fault in found.values()):
         raise ValueError(f"{bad} injections lost something or ended with an unclear error")
     if missed := [x["name"] for x in found.values() if not x["injected"] and not x["not_run"]]:
@@ -144,7 +152,10 @@ class Injected(NamedTuple):
 
 
 def injected(fault: Fault, place: Scene, rng: random.Random, number: int) -> Injected:
-    """Injections of one fault, one after the other."""
+    """Injections of one fault, one after the other.
+
+    What the judge cannot read, or no code expects, counts as lost: it ends this fault's injections.
+    """
     outcomes: list[Outcome] = []
     not_run = ""
     try:
@@ -155,6 +166,9 @@ def injected(fault: Fault, place: Scene, rng: random.Random, number: int) -> Inj
     except NotRunError as error:
         not_run = str(error)
         LOGGER.warning("%s not run: %s", fault.name, not_run)
+    except Exception as error:
+        LOGGER.exception("%s %d", fault.name, len(outcomes) + 1)
+        outcomes.append(Outcome("not judged", "", [repr(error)]))
     return Injected(outcomes, not_run)
 
 

@@ -12,7 +12,7 @@ below HIGHER times its highest before. Compilations are those that JAX tells, fr
 """
 
 import os
-import shutil
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,9 +40,6 @@ KEPT = 200  # readings that the result holds
 EVENT = "/jax/core/compile/backend_compile_duration"
 
 STEPS = flags.DEFINE_integer("steps", 3000, "At least so many.", lower_bound=1, allow_override=True)
-WORKDIR = flags.DEFINE_string(
-    "workdir", "runs/campaigns/long_run", "Of the run; emptied first.", allow_override=True
-)
 DATA = flags.DEFINE_string(
     "data", None, "In place of the demo's faces, such as fake_faces/72_20.", allow_override=True
 )
@@ -88,8 +85,7 @@ def main() -> None:
     config = demo.get_config().unlock()
     if DATA.value:
         config.data.name = DATA.value
-    workdir, watch, started = Path(WORKDIR.value), Watch(), time.monotonic()
-    shutil.rmtree(workdir, ignore_errors=True)
+    watch, started = Watch(), time.monotonic()
     steps_per_epoch = num_batches(
         len(load_run_parts(config).train), config.batch_size, keep_tail=False
     )
@@ -101,8 +97,11 @@ def main() -> None:
         watch.logged()
         return row
 
-    with mock.patch.object(loop, "log_step", log_and_look):
-        if train(config.lock(), workdir) is None:
+    with (
+        tempfile.TemporaryDirectory() as workdir,
+        mock.patch.object(loop, "log_step", log_and_look),
+    ):
+        if train(config.lock(), Path(workdir)) is None:
             raise ValueError("stopped by SIGTERM: a part of a run is no result")
     content = measured(watch, steps_per_epoch, time.monotonic() - started)
     report.finish("long_run", content, tables)
