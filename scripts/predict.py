@@ -5,8 +5,8 @@
 Faces are found and aligned as the run's data were (extra `align`), or taken as they are with
 --aligned. Writes predictions.csv and predictions.jsonl, a row for each face, and one that says why
 for each picture without; with --pictures also, for each face, what G made of it and where it
-looked, as pictures/<what the row has for "picture">.png. The tables grow as *.partial and get their
-names at the end. Answers that --output has from before go as soon as there are new ones.
+looked, as pictures/<what the row has for "picture">.png. Tables and pictures grow as *.partial and
+get their names at the end: until then --output keeps the answers that it has from before.
 """
 
 import contextlib
@@ -34,6 +34,7 @@ EVERY = flags.DEFINE_integer("every", 1, "Of a video every so many-th frame.", l
 PICTURES = flags.DEFINE_bool("pictures", False, "Draw input, generated face and attention, too.")
 TEXT: Any = {"encoding": "utf-8", "errors": "backslashreplace"}  # file names may be no UTF-8
 TABLES = ("predictions.csv", "predictions.jsonl")
+FOLDER = "pictures"
 PLACES = ("left", "top", "right", "bottom")  # of a face's box, in pixels
 
 
@@ -43,8 +44,8 @@ def main(paths: list[str]) -> None:
     from ifgan_jax.predict import Predictor
 
     output = Path(OUTPUT.value)
-    drawn = drawn_before(output)
-    files = photographs.listed(paths, without=drawn)
+    before, cut_off = drawn(output)
+    files = photographs.listed(paths, without=before | cut_off)
     predictor = Predictor.load(WORKDIR.value)
     if PICTURES.value and predictor.config.method != "ifgan":
         raise ValueError(f"--pictures: {WORKDIR.value} is a baseline's run, which has no generator")
@@ -60,11 +61,13 @@ def main(paths: list[str]) -> None:
     with writing(output):  # before minutes of looking for faces
         check_writable(output)
     answers = rows(predictor, found, output)
-    first = next(answers)  # with what an earlier prediction left still there
+    first = next(answers)  # who cannot answer leaves nothing
     with writing(output):
-        for file in (*drawn, *(output / name for name in TABLES)):
-            file.unlink(missing_ok=True)
+        for file in cut_off:
+            file.unlink()
     faces, without = write(itertools.chain([first], answers), predictor.class_names, output)
+    with writing(output):
+        take_place(output, before)
     print(f"{faces} faces in {len(files)} files; {without} pictures without: see the reasons")
     print(f"written: {', '.join(str(output / name) for name in TABLES)}")
 
@@ -76,8 +79,8 @@ def writing(output: Path) -> AbstractContextManager[None]:
     return told(f"a file of {output}", "it predicts anew")
 
 
-def drawn_before(output: Path) -> set[Path]:
-    """The pictures that an earlier prediction left in `output`, by its table.
+def drawn(output: Path) -> tuple[set[Path], set[Path]]:
+    """Pictures in `output`: of an earlier prediction, by its table, and of one that was cut off.
 
     Raises ValueError where an answer would take the place of something else.
     """
@@ -87,25 +90,24 @@ def drawn_before(output: Path) -> set[Path]:
         raise ValueError(
             f"--output={output} is a run's folder, with tables of its own: name another"
         )
-    pictures, drawn = output / "pictures", set()
-    for table in (output / TABLES[1], partial(output, TABLES[1])):
-        for line in read_file(table).split(b"\n") if table.exists() else []:
-            with contextlib.suppress(*MALFORMED):
-                name = json.loads(line)["picture"]
-                if re.fullmatch(r"\d{6,}", name):
-                    drawn.add(pictures / f"{name}.png")
-    if PICTURES.value and (others := {*pictures.glob("*.png")} - drawn):
+    pictures, table, before = output / FOLDER, output / TABLES[1], set()
+    for line in read_file(table).split(b"\n") if table.exists() else []:
+        with contextlib.suppress(*MALFORMED):
+            name = json.loads(line)["picture"]
+            if re.fullmatch(r"\d{6,}", name):
+                before.add(pictures / f"{name}.png")
+    if PICTURES.value and (others := {*pictures.glob("*.png")} - before):
         raise ValueError(
             f"{min(others)} is of no earlier prediction, and might be drawn over: name another "
             "--output"
         )
-    return drawn
+    return before, {*partial(output, FOLDER).glob("*.png*")}  # the last may be *.png.partial
 
 
 def write(
     answers: Iterator[dict[str, Any]], class_names: list[str], output: Path
 ) -> tuple[int, int]:
-    """Both tables, a row of each at a time; how many faces have one, and pictures without."""
+    """Both tables, as *.partial, row by row; how many faces have one, and pictures without."""
     faces = without = 0
     known = ["score", "eyes", "status", "reason", "picture", "predicted"]
     with contextlib.ExitStack() as stack:
@@ -129,10 +131,22 @@ def write(
                 lines.flush()
             faces, without = faces + bool(row["predicted"]), without + (not row["predicted"])
         with writing(output):
-            for name, file in zip(TABLES, files, strict=True):
+            for file in files:
                 file.close()
-                partial(output, name).replace(output / name)
     return faces, without
+
+
+def take_place(output: Path, before: set[Path]) -> None:
+    """Name what is whole now; the tables first, so that they tell whose the pictures are."""
+    for file in before:
+        file.unlink(missing_ok=True)
+    for name in TABLES:
+        partial(output, name).replace(output / name)
+    for file in partial(output, FOLDER).glob("*.png"):
+        (output / FOLDER).mkdir(exist_ok=True)
+        file.replace(output / FOLDER / file.name)
+    with contextlib.suppress(OSError):  # none were drawn
+        partial(output, FOLDER).rmdir()
 
 
 def close(file: TextIO) -> None:
@@ -142,7 +156,7 @@ def close(file: TextIO) -> None:
 
 
 def partial(output: Path, name: str) -> Path:
-    """Where a table grows."""
+    """Where a table, or the folder of pictures, grows."""
     return output / f"{name}.partial"
 
 
@@ -177,7 +191,7 @@ def rows(predictor: Any, found: Iterator[Any], output: Path) -> Iterator[dict[st
                     row["picture"] = f"{number + len(chosen):06d}"
             yield row
         if PICTURES.value and said:
-            draw(predictor, said, chosen, output / "pictures", number)
+            draw(predictor, said, chosen, partial(output, FOLDER), number)
         number += len(seen)
 
 

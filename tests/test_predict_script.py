@@ -201,8 +201,13 @@ def answers(number):
         yield {"file": "a.png", "box": None, "probabilities": None, "predicted": None}
     if number == 2:
         raise OSError("died")
-print(predict.write(answers(int(sys.argv[2])), ["anger"], pathlib.Path(sys.argv[1])))
+output = pathlib.Path(sys.argv[1])
+print(predict.write(answers(int(sys.argv[2])), ["anger"], output))
+predict.take_place(output, {output / "pictures" / "000003.png"})
 """
+
+
+TABLES = ("predictions.csv", "predictions.jsonl")
 
 
 def written(output: Path, number: int) -> subprocess.CompletedProcess[str]:
@@ -212,15 +217,21 @@ def written(output: Path, number: int) -> subprocess.CompletedProcess[str]:
 
 def test_a_table_gets_its_name_when_it_is_whole(tmp_path: Path):
     (tmp_path / "mine").write_text("mine")
+    earlier = ("pictures.partial/000001.png", "pictures/000003.png", "predictions.jsonl")
+    for name in earlier:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
     (tmp_path / "predictions.csv.partial").symlink_to("mine")
     # And not that a file could not be written.
     assert written(tmp_path, 2).stderr.endswith("\nOSError: died\n")
-    assert {path.name: path.read_bytes().count(b"\n") for path in tmp_path.iterdir()} == {
-        "mine": 0, "predictions.csv.partial": 3, "predictions.jsonl.partial": 2
+    found = {p.relative_to(tmp_path).as_posix(): p.read_bytes() for p in contents(tmp_path)}
+    assert {name: found.pop(f"{name}.partial").count(b"\n") for name in TABLES} == {
+        "predictions.csv": 3, "predictions.jsonl": 2
     }  # fmt: skip
+    assert found == {name: name.encode() for name in ("mine", *earlier)}
     assert written(tmp_path, 1).stdout == "(0, 1)\n"
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"mine", "predictions.csv", "predictions.jsonl"}
+    names = {path.relative_to(tmp_path).as_posix() for path in contents(tmp_path)}
+    assert names == {"mine", "pictures/000001.png", *TABLES}
 
 
 @pytest.mark.parametrize(
