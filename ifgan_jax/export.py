@@ -1,7 +1,8 @@
 """A trained run as one file that programs without this package run, and its model card.
 
 The file has G and E with their weights and the preparation of images, for any batch size: StableHLO
-by `jax.export`, for CPU, GPU and TPU, or ONNX by jax2onnx, for onnxruntime.
+by `jax.export`, lowered for CPU, GPU and TPU (run on CPUs only), or ONNX by jax2onnx, for
+onnxruntime.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -18,11 +18,12 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from ifgan_jax.files import MALFORMED, read_file
-from ifgan_jax.workdir import FREE_KEYS, config_hash, flatten, write_json
+from ifgan_jax.workdir import FREE_KEYS, config_hash, flatten, told, write_json
 
 SINGLE_RUNS = ("seed", "data.fold")  # in which the runs of one cell differ
 PICTURES = ("transfer_grid", "attention_maps")  # Fig. 5 and 6
 FAILED = ".failed.json"
+AGAIN = "what is done is not run again"
 
 
 class Result(NamedTuple):
@@ -75,23 +76,26 @@ def write_result(
     folder: Path, method: str, config: ConfigDict, metrics: Mapping[str, Any], workdir: Path
 ) -> Path:
     """Keep a run's metrics, config and pictures in `folder`, and forget that it failed before."""
-    folder.mkdir(parents=True, exist_ok=True)
     name = run_name(config, method)
-    for picture in PICTURES:
-        drawn = workdir / "pictures" / f"{picture}.png"
-        if drawn.exists():
-            shutil.copyfile(drawn, folder / f"{name}.{picture}.png")
     path = folder / f"{name}.json"
     run = {"data_set": data_set(config), "method": method, "config": flatten(config)}
-    write_json(path, {"run": run, "metrics": metrics})
-    (folder / f"{name}{FAILED}").unlink(missing_ok=True)
+    with told(path, AGAIN):
+        folder.mkdir(parents=True, exist_ok=True)
+        for picture in PICTURES:
+            drawn = workdir / "pictures" / f"{picture}.png"
+            if drawn.exists():
+                shutil.copyfile(drawn, folder / f"{name}.{picture}.png")
+        write_json(path, {"run": run, "metrics": metrics})
+        (folder / f"{name}{FAILED}").unlink(missing_ok=True)
     return path
 
 
 def write_failure(folder: Path, method: str, config: ConfigDict, error: Exception) -> None:
     """Leave word of a run that ended with an error."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / f"{run_name(config, method)}{FAILED}", {"error": str(error)})
+    path = folder / f"{run_name(config, method)}{FAILED}"
+    with told(path, AGAIN):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"error": str(error)})
 
 
 def collect(folders: Iterable[Path]) -> tuple[list[Result], list[Failure]]:

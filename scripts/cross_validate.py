@@ -105,12 +105,18 @@ def run_all(runs: list[Run], output: Path) -> list[str]:
 
 
 def main() -> None:
+    from ifgan_jax.files import check_writable
+    from ifgan_jax.results import AGAIN
+    from ifgan_jax.workdir import told
+
     output = Path(OUTPUT.value)
     runs = plan(CONFIG.value, DATA_SETS.value, METHODS.value, FOLDS.value, SEEDS.value)
     mine = command_line.shard(runs, SHARD.value)
     left = [run for run in mine if not (output / "results" / f"{run.name}.json").exists()]
     print(f"{len(runs)} runs, {len(mine)} in this shard, {len(left)} of them to do", flush=True)
     check(left)
+    with told(f"a file of {output / 'results'}", AGAIN):  # before hours of training
+        check_writable(output / "results")
     if failed := run_all(left, output):
         raise ValueError(f"{len(failed)} of {len(left)} runs failed: {', '.join(failed)}")
 

@@ -24,18 +24,21 @@ GALLERY = flags.DEFINE_integer("gallery", 100, "People among whom one is looked 
 
 def main() -> None:
     from ifgan_jax import leak, leak_report, report
+    from ifgan_jax.files import check_writable
     from ifgan_jax.predict import Predictor
     from ifgan_jax.tables import markdown
-    from ifgan_jax.workdir import write_json
+    from ifgan_jax.workdir import told, write_json
 
     workdir = Path(WORKDIR.value)
     folder = Path(BASELINE.value) if BASELINE.value else workdir / "baseline"
     baseline = Predictor.load(folder) if BASELINE.value or folder.exists() else None
-    content = leak.probe(
-        Predictor.load(workdir), baseline, DATA.value, DATA_DIR.value, GALLERY.value
-    )
-    write_json(workdir / "probe.json", content)
-    report.write_report(workdir)
+    predictor, written = Predictor.load(workdir), (f"a file of {workdir}", "it probes anew")
+    with told(*written):  # before minutes of probing
+        check_writable(workdir)
+    content = leak.probe(predictor, baseline, DATA.value, DATA_DIR.value, GALLERY.value)
+    with told(*written):
+        write_json(workdir / "probe.json", content)
+        report.write_report(workdir)
     print(markdown(leak_report.table(content)))
     print(f"\nwritten: {workdir / 'probe.json'}, {workdir / 'report.html'}")
 

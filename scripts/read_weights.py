@@ -1,6 +1,7 @@
 """Files of weights that others made: PyTorch's and safetensors, tensors only, nothing is run."""
 
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,13 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} holds more than tensors, and is not run: {error}") from error
+        # PyTorch's own remedies are left out: the first of them is to run the file.
+        found = re.search(r"WeightsUnpickler error:\s*(.+?)(?:\. Please |\n|$)", str(error))
+        what = found[1] if found else "a pickle"
+        raise ValueError(
+            f"{path} holds more than tensors, and is not run ({what}): "
+            "ask its maker for a file of tensors alone, best as .safetensors"
+        ) from error
     except Exception as error:  # each reader has errors of its own for a damaged file
         raise ValueError(f"{path} is damaged, cut short or no file of weights: {error}") from error
 

@@ -26,6 +26,7 @@ METHODS = flags.DEFINE_list("methods", [], "Of the part's methods; none: all.")
 SETTINGS = flags.DEFINE_list("settings", [], "Of the part's settings; none: all.")
 SEEDS = flags.DEFINE_list("seeds", [], "Of the part's seeds; none: all.")
 SHARD = flags.DEFINE_string("shard", "0/1", "i/n: of every n runs the i-th, from 0.")
+AGAIN = "what is done is not run again"
 LOGGER = logging.getLogger("ifgan_jax")
 
 
@@ -35,7 +36,7 @@ def run(part: ConfigDict, job: study.Job, output: Path) -> bool:
     from ifgan_jax.predict import Predictor
     from ifgan_jax.study import by_person
     from ifgan_jax.train import train
-    from ifgan_jax.workdir import flatten, write_json
+    from ifgan_jax.workdir import flatten, told, write_json
 
     config, workdir = study.run_config(part, *job), Path(RUNS.value) / output.name / job.name
     data, started = study.tested_on(part, job.setting, job.seed), time.monotonic()
@@ -55,7 +56,9 @@ def run(part: ConfigDict, job: study.Job, output: Path) -> bool:
         "config": flatten(config),
         "versions": metrics["versions"],
     }
-    write_json(output / f"{job.name}.json", content)
+    path = output / f"{job.name}.json"
+    with told(path, AGAIN):
+        write_json(path, content)
     print(f"{job.name}: {right.mean():.4f}", flush=True)
     return True
 
@@ -64,15 +67,17 @@ def probe(part: ConfigDict, job: study.Job, output: Path) -> None:
     """What a trained run and the baseline beside it, if that has run, tell of unseen people."""
     from ifgan_jax import leak
     from ifgan_jax.predict import Predictor
-    from ifgan_jax.workdir import write_json
+    from ifgan_jax.workdir import told, write_json
 
     runs = Path(RUNS.value) / output.name
     folder = runs / job._replace(method=part.baseline).name
     data, trained = study.probed_on(part, job.setting, job.seed), Predictor.load(runs / job.name)
     baseline = Predictor.load(folder) if folder.exists() else None
     found = leak.probe(trained, baseline, data, trained.config.data.data_dir, study.GALLERY)
-    (output / "probes").mkdir(exist_ok=True)
-    write_json(output / "probes" / f"{job.name}.json", {**job._asdict(), **found})
+    path = output / "probes" / f"{job.name}.json"
+    with told(path, AGAIN):
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, {**job._asdict(), **found})
 
 
 def missing(part: ConfigDict, job: study.Job, output: Path) -> set[str]:
@@ -84,6 +89,9 @@ def missing(part: ConfigDict, job: study.Job, output: Path) -> set[str]:
 
 
 def main() -> None:
+    from ifgan_jax.files import check_writable
+    from ifgan_jax.workdir import told
+
     part, output = CONFIG.value, Path(OUTPUT.value)
     for flag, given, known in (
         ("methods", METHODS.value, part.methods),
@@ -101,7 +109,8 @@ def main() -> None:
     ]
     planned = command_line.shard(wanted, SHARD.value)
     left = [job for job in planned if missing(part, job, output)]
-    output.mkdir(parents=True, exist_ok=True)
+    with told(f"a file of {output}", AGAIN):  # before hours of training
+        check_writable(output)
     print(f"{len(planned)} runs, {len(left)} of them to do", flush=True)
     for number, job in enumerate(left, 1):
         LOGGER.info("%d of %d: %s", number, len(left), job.name)

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -244,6 +245,16 @@ def test_threads_ask_at_once(served: App):
     with ThreadPoolExecutor(app.UPLOADS) as pool:
         together = list(pool.map(lambda f: ask(served, "POST", "/faces", [f]).body, 5 * files))
     assert together == 5 * alone
+
+
+def test_a_picture_that_ends_the_detector_is_told(served: App, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patched:
+        died = mock.Mock(side_effect=OSError("the process that finds faces died: smaller ones"))
+        patched.setattr(served._answer, "_faces", died)
+        said = ask(served, "POST", "/faces", [FACE])
+    assert said.status == 503
+    assert said.json == {"error": "the process that finds faces died: smaller ones"}
+    assert ask(served, "POST", "/faces", [FACE]).status == 200
 
 
 def test_one_too_many_is_told_to_come_again(served: App, monkeypatch: pytest.MonkeyPatch):

@@ -11,7 +11,8 @@ from PIL import Image
 from ifgan_jax import study
 from ifgan_jax.comparison import write_comparison
 from ifgan_jax.paper_tables import write_tables
-from ifgan_jax.workdir import write_json
+from ifgan_jax.results import write_failure, write_result
+from ifgan_jax.workdir import read_config, write_json
 from tests import runs
 
 
@@ -55,6 +56,17 @@ def test_tables_and_study(full: Path, tmp_path: Path):
         with pytest.raises(OSError, match=rf"a file of {output} could not be .*28.*: '.*\.md'"):
             write(results, output)
         assert not list(output.iterdir())
+
+
+def test_what_came_of_a_run_is_named(full: Path, finished: Path):
+    config = read_config(finished)
+    for write in (
+        lambda: write_result(full / "results", "ifgan", config, {}, finished),
+        lambda: write_failure(full / "results", "ifgan", config, ValueError("why")),
+    ):
+        with pytest.raises(OSError, match=r"results/.*json could not be .*28.*is not run again"):
+            write()
+    assert all(path.stat().st_size == 0 for path in (full / "results").iterdir())
 
 
 def test_the_file_is_named(full: Path):

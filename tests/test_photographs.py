@@ -6,12 +6,13 @@ import struct
 import time
 from fractions import Fraction
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ifgan_jax.data import photographs
+from ifgan_jax.data import align, photographs
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.vendor.example import Example
 from ifgan_jax.data.vendor.pictures import UnreadablePictureError, count_frames, read_pictures
@@ -41,6 +42,16 @@ def write_video(
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="gray")
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
+
+
+def test_the_picture_at_which_the_detector_dies_is_named(monkeypatch: pytest.MonkeyPatch):
+    detector = mock.Mock()
+    detector.detect.side_effect = OSError("the process that finds faces died")
+    monkeypatch.setattr(align, "Detector", mock.Mock(return_value=detector))
+    shots = [(photographs.Shot("large.jpg", None), PICTURE)]
+    with pytest.raises(OSError, match=r"^large\.jpg: the process that finds faces died$"):
+        next(photographs.find_faces(iter(shots), "similarity", 36))
+    detector.close.assert_called_once()
 
 
 def test_folders_are_read_in_order_and_the_rest_is_left(tmp_path: Path, caplog):

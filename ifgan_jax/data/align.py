@@ -5,7 +5,7 @@ import dataclasses
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -23,7 +23,6 @@ ALIGNMENTS = (*warp.MAPS, GIVEN)
 BATCH = 16  # pictures of one size that the detector sees together
 TINY = 20.0  # pixels between the eyes below which a face is reported as tiny
 
-T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 MISSING = "no face found, upright or upside down"
@@ -109,17 +108,32 @@ def align(
             yield example, _aligned(picture, detection, alignment, size, example.dual)
 
 
+@runtime_checkable
+class Named(Protocol):
+    """An Example, or a photographs.Shot."""
+
+    @property
+    def file(self) -> str: ...
+
+
+T = TypeVar("T", bound=Named)
+
+
 def detected(
     pictures: Iterable[tuple[T, Picture | E]], cache: Path | None
 ) -> Iterator[tuple[T, Picture | E, Any]]:
     """Each picture with its Detection, in order; an error that stands for one with None.
 
-    Raises ImportError when torch or facenet-pytorch is not installed.
+    Raises ImportError when torch or facenet-pytorch is not installed, OSError naming the first file
+    of those at which the process that detects died.
     """
     with contextlib.closing(Detector(cache)) as detector:
         for batch in _of_one_size(pictures):
             readable = [picture for _, picture in batch if not isinstance(picture, Exception)]
-            found = iter(detector.detect(readable))
+            try:
+                found = iter(detector.detect(readable))
+            except OSError as error:
+                raise OSError(f"{batch[0][0].file}: {error}") from error
             for key, picture in batch:
                 yield key, picture, None if isinstance(picture, Exception) else next(found)
 

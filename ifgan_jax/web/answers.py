@@ -70,7 +70,8 @@ class Answerer:
         Of each face: `input` and `generated` as data URLs of PNG, `probabilities` by class name,
         `warning`, and the `attention_vectors` behind its generated face, in base64 of
         little-endian float32. `generated` and `attention` are None for a run without.
-        Raises RefusedError for what is no picture or too large, and when others are before it.
+        Raises RefusedError for what is no picture or too large, when others are before it, and when
+        it took the process that finds faces with it.
         """
         if not self._turn.acquire(timeout=WAIT_SECONDS):
             raise RefusedError(503, "busy with the pictures before this one: try again")
@@ -82,6 +83,8 @@ class Answerer:
             ]
         except UnreadablePictureError as error:
             raise RefusedError(400, str(error)) from error
+        except OSError as error:  # the process that finds faces died
+            raise RefusedError(503, str(error)) from error
         finally:
             self._turn.release()
         warning = "" if faces else found[0].reason
