@@ -19,15 +19,17 @@ def normal(*shape: int, seed: int = 0) -> jax.Array:
 
 
 def assert_same(ours, plain, *arguments: jax.Array, tolerance: float = 1e-12) -> None:
-    """Values, and gradients of a random projection, for every argument."""
-    weights = normal(*jax.eval_shape(plain, *arguments).shape, seed=9)
+    """Values, one or several, and gradients of a random projection, for every argument."""
+    shapes = jax.eval_shape(plain, *arguments)
+    weights = jax.tree.map(lambda value: normal(*value.shape, seed=9), shapes)
 
     @partial(jax.jit, static_argnums=0)
     def run(function, *arguments: jax.Array) -> tuple:
         value, pull = jax.vjp(function, *arguments)
-        return value, *pull(weights)
+        return value, pull(weights)
 
-    for a, b in zip(run(ours, *arguments), run(plain, *arguments), strict=True):
+    found, expected = (jax.tree.leaves(run(side, *arguments)) for side in (ours, plain))
+    for a, b in zip(found, expected, strict=True):
         assert relative_error(a, b) < tolerance
 
 
