@@ -142,7 +142,7 @@ def take_place(output: Path, before: set[Path]) -> None:
         file.unlink(missing_ok=True)
     for name in TABLES:
         partial(output, name).replace(output / name)
-    for file in partial(output, FOLDER).glob("*.png"):
+    for file in sorted(partial(output, FOLDER).glob("*.png")):
         (output / FOLDER).mkdir(exist_ok=True)
         file.replace(output / FOLDER / file.name)
     with contextlib.suppress(OSError):  # none were drawn
