@@ -42,6 +42,7 @@ def main() -> None:
     if unknown := set(TARGETS.value) - set(targets):
         raise ValueError(f"--targets: {', '.join(sorted(unknown))}: no such target")
     os.environ["JAX_PLATFORMS"] = "cpu"  # for the workers
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # JAX would make its folder within a try
     known = json.loads(path.read_text()) if path.exists() else {"targets": {}}
     made: dict[str, Any] = known | report.header("fuzz")
     for name in TARGETS.value or targets:
