@@ -249,10 +249,11 @@ def test_the_page_shows_all_kinds_of_results(tmp_path: Path):
     assert document.page(page).count("Not run yet.") == len(document.TABLES)
     folder.mkdir()
     target = {"tries": 9, "accepted": 4, "errors": {"cut": 3, "empty": 2}, "peak_mib": 1.5}
+    target |= {"failures": ["try 2: …"], "commit": "of then"}
     content = {"command": "c", "date": "d", "commit": "e", "versions": {"jax": "1"}}
     (folder / "fuzz.json").write_text(json.dumps(content | {"targets": {"config": target}}))
     made = document.page(page)
-    assert "| config | 9 | 4 | 5 | 2 MiB | cut: 3; empty: 2 |" in made
+    assert "| config | 9 | 4 | 5 | 1 | 2 MiB | cut: 3; empty: 2 | of then |" in made
     assert "`c` · d · jax 1 · commit e" in made
     page.write_text(made)
     assert document.page(page) == made

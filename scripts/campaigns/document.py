@@ -24,16 +24,17 @@ SHOWN = 3  # kinds of error of a target; the JSON file has 40
 
 
 def fuzz_tables(result: report.Result) -> list[Table]:
-    """A row for each thing that was fed with made-up input."""
-    header = ("", "inputs tried", "accepted", "refused", "peak memory", "errors by kind")
+    """A row for each thing that was fed with made-up input; the last call need not be all rows'."""
+    header = ("", "tried", "accepted", "refused", "failed", "memory", "errors by kind", "commit")
     rows = []
     for name, target in result["targets"].items():
         errors = target["errors"]
         common = [f"{' '.join(kind.split())}: {n}" for kind, n in list(errors.items())[:SHOWN]]
         rest = sum(list(errors.values())[SHOWN:])
         kinds = "; ".join([*common, *([f"others: {rest}"] if rest else [])])
-        counts = [str(n) for n in (target["tries"], target["accepted"], sum(errors.values()))]
-        rows.append((name, *counts, f"{target['peak_mib']:.0f} MiB", kinds))
+        ended = (target["accepted"], sum(errors.values()), len(target["failures"]))
+        counts = [str(n) for n in (target["tries"], *ended)]
+        rows.append((name, *counts, f"{target['peak_mib']:.0f} MiB", kinds, target["commit"]))
     return [Table("Made-up input", header, tuple(rows))]
 
 
