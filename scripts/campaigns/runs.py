@@ -16,7 +16,7 @@ from ifgan_jax import build, comparison, leak_report, report, results, study
 from ifgan_jax.data.audit import image_hashes
 from ifgan_jax.data.averages import Averages
 from ifgan_jax.data.detector import read_detections
-from ifgan_jax.data.faces import Faces
+from ifgan_jax.data.faces import Faces, population
 from ifgan_jax.data.protocol import load_folds, subject_folds
 from ifgan_jax.leak import seen_people
 from ifgan_jax.predict import open_run
@@ -155,6 +155,7 @@ def fold_files(folder: Path) -> Attempt:
 def seen(folder: Path) -> Attempt:
     """Whom a run was trained on, by its folds.json."""
     config = demo.get_config()
+    population(config.data.name)  # imports TensorFlow Datasets, which runs uname
 
     def attempt(rng: Random) -> None:
         (folder / "folds.json").write_bytes(bad_json(rng, FOLDS))
