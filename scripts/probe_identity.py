@@ -32,7 +32,8 @@ def main() -> None:
     workdir = Path(WORKDIR.value)
     folder = Path(BASELINE.value) if BASELINE.value else workdir / "baseline"
     baseline = Predictor.load(folder) if BASELINE.value or folder.exists() else None
-    predictor, written = Predictor.load(workdir), (f"a file of {workdir}", "it probes anew")
+    predictor = Predictor.load(workdir)
+    written = f"a file of {workdir}", "it probes anew"
     with told(*written):  # before minutes of probing
         check_writable(workdir)
     content = leak.probe(predictor, baseline, DATA.value, DATA_DIR.value, GALLERY.value)

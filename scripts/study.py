@@ -26,7 +26,6 @@ METHODS = flags.DEFINE_list("methods", [], "Of the part's methods; none: all.")
 SETTINGS = flags.DEFINE_list("settings", [], "Of the part's settings; none: all.")
 SEEDS = flags.DEFINE_list("seeds", [], "Of the part's seeds; none: all.")
 SHARD = flags.DEFINE_string("shard", "0/1", "i/n: of every n runs the i-th, from 0.")
-AGAIN = "what is done is not run again"
 LOGGER = logging.getLogger("ifgan_jax")
 
 
@@ -34,6 +33,7 @@ def run(part: ConfigDict, job: study.Job, output: Path) -> bool:
     """Train and test one; False after SIGTERM."""
     from ifgan_jax.data.faces import load_prepared
     from ifgan_jax.predict import Predictor
+    from ifgan_jax.results import AGAIN
     from ifgan_jax.study import by_person
     from ifgan_jax.train import train
     from ifgan_jax.workdir import flatten, told, write_json
@@ -67,6 +67,7 @@ def probe(part: ConfigDict, job: study.Job, output: Path) -> None:
     """What a trained run and the baseline beside it, if that has run, tell of unseen people."""
     from ifgan_jax import leak
     from ifgan_jax.predict import Predictor
+    from ifgan_jax.results import AGAIN
     from ifgan_jax.workdir import told, write_json
 
     runs = Path(RUNS.value) / output.name
@@ -90,6 +91,7 @@ def missing(part: ConfigDict, job: study.Job, output: Path) -> set[str]:
 
 def main() -> None:
     from ifgan_jax.files import check_writable
+    from ifgan_jax.results import AGAIN
     from ifgan_jax.workdir import told
 
     part, output = CONFIG.value, Path(OUTPUT.value)
