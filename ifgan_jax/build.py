@@ -140,7 +140,7 @@ class Compiled(NamedTuple):
     networks: Networks
     mesh: Mesh
     create_state: Callable
-    all_finite: Callable  # state → whether no number in it is NaN or infinite
+    finite: Callable  # state → of each of its arrays whether no number is NaN or infinite
     whole: Callable  # any tree of arrays → the same on every device
     train_step: Callable  # state, batch, targets, key → state, metrics
     eval_step: Callable  # state, uint8 images → Prediction on every device
@@ -172,7 +172,7 @@ def compile_steps(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Com
             out_shardings=placed,
             compiler_options=run_once_options(mesh.devices.flat[0].platform),
         ),
-        all_finite=jax.jit(_all_finite, out_shardings=everywhere),
+        finite=jax.jit(_finite, out_shardings=everywhere),
         whole=jax.jit(lambda tree: tree, out_shardings=everywhere),
         train_step=jax.jit(
             on_whole_players(
@@ -268,8 +268,8 @@ def state_key(config: ConfigDict) -> jax.Array:
     return jax.random.fold_in(jax.random.key(config.seed), 0)
 
 
-def _all_finite(state: GanState) -> jax.Array:
-    return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state)]).all()
+def _finite(state: GanState) -> jax.Array:
+    return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state)])
 
 
 def _choose(key: str, value: Any, choices: Collection[Any]) -> None:

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import orbax.checkpoint as ocp
 
 from ifgan_jax import hosts
-from ifgan_jax.files import MALFORMED, of_file, read_file
+from ifgan_jax.files import MALFORMED, of_file, open_file, read_file
 
 LOGGER = logging.getLogger(__name__)
 
@@ -175,7 +175,14 @@ class Checkpoints:
         for folder in self.directory.iterdir():
             unfinished = "orbax-checkpoint-tmp" in folder.name
             if unfinished or (STEP.fullmatch(folder.name) and int(folder.name) not in kept):
-                shutil.rmtree(folder)
+                try:
+                    folder.unlink() if folder.is_symlink() else shutil.rmtree(folder)
+                except OSError as error:
+                    raise OSError(
+                        f"{folder} is needed no more and could not be removed ({error}): see to "
+                        "the cause, or remove it, and start the same command again: it goes on "
+                        "from the last checkpoint"
+                    ) from error
 
 
 def _advice(path: Path, error: Exception) -> str:
@@ -223,7 +230,7 @@ def verify(path: Path) -> None:
         raise DamagedCheckpointError(f"checkpoint {path}: missing or extra file {min(odd)}")
     for name, (size, digest) in files.items():
         try:
-            with _readable(path / name), (path / name).open("rb") as file:
+            with _readable(path / name), open_file(path / name) as file:
                 whole = (
                     os.fstat(file.fileno()).st_size == size  # first: a grown file is not read
                     and hashlib.file_digest(file, "sha256").hexdigest() == digest

@@ -4,8 +4,10 @@ Nothing that a file holds is run (no pickle), and no array takes more memory tha
 """
 
 import contextlib
+import io
 import json
 import math
+import os
 import stat
 import tempfile
 import zipfile
@@ -38,14 +40,19 @@ def of_file(path: Path, remedy: str) -> Iterator[None]:
         raise ValueError(f"{path} is damaged ({error!r}): {remedy}") from error
 
 
-def read_file(path: Path, largest: int = LARGEST) -> bytes:
-    """A file's content; OSError when it cannot be read, is too large, or would have one wait."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):  # a pipe, say
+def open_file(path: Path) -> io.BufferedReader:
+    """A file to be read; FileNotFoundError for what is none: a pipe would have one wait."""
+    if not stat.S_ISREG(path.stat().st_mode):
         raise FileNotFoundError(f"{path} is no file")
-    if found.st_size > largest:
-        raise OSError(f"{path} has more than {largest} bytes")
-    return path.read_bytes()
+    return path.open("rb")
+
+
+def read_file(path: Path) -> bytes:
+    """A file's content; OSError when it cannot be read, is none or too large."""
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > LARGEST:
+            raise OSError(f"{path} has more than {LARGEST} bytes")
+        return file.read()
 
 
 def check_writable(folder: Path) -> None:
@@ -89,7 +96,7 @@ def read_arrays(path: Path, dtypes: Mapping[str, str], remedy: str) -> dict[str,
     Members are stored as they are, never compressed, and read no further than the file goes.
     Raises OSError for a file that cannot be opened, or ValueError naming it.
     """
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         try:
             with zipfile.ZipFile(stream) as archive:
                 return {name: _array(archive, name, dtype) for name, dtype in dtypes.items()}

@@ -111,8 +111,11 @@ class Run:
 
     def _save(self, state: GanState, step: int, log: MetricLog) -> None:
         """Save a state that is finite throughout, after the metrics that led to it."""
-        if not bool(self.compiled.all_finite(state)):
-            raise FloatingPointError(f"the state after step {step} is not finite: {ADVICE}")
+        finite = np.asarray(self.compiled.finite(state))
+        if not finite.all():
+            path, _ = jax.tree.leaves_with_path(state)[finite.argmin()]
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise FloatingPointError(f"{name} is not finite after step {step}: {ADVICE}")
         log.sync()
         self.progress |= {"step": step, "versions": self.versions}
         best_step = self.progress["best_step"]

@@ -38,7 +38,6 @@ FREE_KEYS = (
     "generator.attention_block",
     "evaluation.batch_size",
 )
-LARGEST_LOG = 2**33  # bytes of metrics.jsonl: some millions of steps
 EXTENDABLE = "epochs"  # may grow on a resume; history.jsonl records it
 
 
@@ -89,13 +88,12 @@ def lock(workdir: Path) -> Iterator[None]:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BlockingIOError(
-                f"workdir {workdir} is in use by another process: wait for it, or choose another "
-                "folder"
+                f"{workdir} is in use by another process: wait for it, or choose another folder"
             ) from error
         except OSError as error:
             raise OSError(
-                f"workdir {workdir} cannot be locked ({error}), which keeps two runs apart: choose "
-                "a folder on another file system"
+                f"{workdir} cannot be locked ({error}), which keeps two processes apart: choose a "
+                "folder on another file system"
             ) from error
         yield
     finally:
@@ -246,7 +244,7 @@ def read_metrics(workdir: Path) -> list[dict[str, int | float]]:
     Raises ValueError naming the line when another one is damaged or is no row of numbers.
     """
     path = workdir / "metrics.jsonl"
-    content = read_file(path, largest=LARGEST_LOG) if path.exists() else b""
+    content = read_file(path) if path.exists() else b""
     lines = content.splitlines(keepends=True)
     rows: list[dict[str, int | float]] = []
     for number, line in enumerate(lines, 1):

@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import io
 import logging
 import os
 import re
@@ -52,6 +53,8 @@ def run(
         LOGGER.addHandler(handler)
         LOGGER.setLevel(logging.INFO)
         LOGGER.propagate = False
+        if isinstance(sys.stdout, io.TextIOWrapper):  # file names may be no UTF-8
+            sys.stdout.reconfigure(errors="backslashreplace")
         gc.set_threshold(*COLLECT)
         choose_kernels()
         keep_compiled()

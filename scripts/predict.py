@@ -42,6 +42,7 @@ def main(paths: list[str]) -> None:
     from ifgan_jax.data import align, photographs
     from ifgan_jax.files import check_writable
     from ifgan_jax.predict import Predictor
+    from ifgan_jax.workdir import lock
 
     output = Path(OUTPUT.value)
     before, cut_off = drawn(output)
@@ -60,14 +61,16 @@ def main(paths: list[str]) -> None:
     )
     with writing(output):  # before minutes of looking for faces
         check_writable(output)
-    answers = rows(predictor, found, output)
-    first = next(answers)  # who cannot answer leaves nothing
-    with writing(output):
-        for file in cut_off:
-            file.unlink()
-    faces, without = write(itertools.chain([first], answers), predictor.class_names, output)
-    with writing(output):
-        take_place(output, before)
+    with lock(output):
+        before, cut_off = drawn(output)  # another prediction may have come to its end
+        answers = rows(predictor, found, output)
+        first = next(answers)  # who cannot answer leaves nothing
+        with writing(output):
+            for file in cut_off:
+                file.unlink()
+        faces, without = write(itertools.chain([first], answers), predictor.class_names, output)
+        with writing(output):
+            take_place(output, before)
     print(f"{faces} faces in {len(files)} files; {without} pictures without: see the reasons")
     print(f"written: {', '.join(str(output / name) for name in TABLES)}")
 

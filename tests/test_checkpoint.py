@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -197,6 +199,41 @@ def test_a_grown_file_is_not_read(tmp_path: Path):
     os.truncate(tmp_path / "00000001" / "state" / "_METADATA", 2**40)
     with pytest.raises(DamagedCheckpointError, match="_METADATA is damaged"):
         verify(tmp_path / "00000001")
+
+
+@pytest.mark.timeout(60)
+def test_nobody_waits_for_a_pipe_among_the_files(tmp_path: Path):
+    saved(tmp_path, 1, best=1)
+    checkpoint = tmp_path / "00000001"
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    os.mkfifo(checkpoint / "state" / "pipe")
+    manifest["state/pipe"] = [0, hashlib.sha256(b"").hexdigest()]
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DamagedCheckpointError, match="state/pipe is no file"):
+        verify(checkpoint)
+
+
+def test_an_old_checkpoint_that_is_a_link_goes_and_where_it_leads_stays(tmp_path: Path):
+    checkpoints = saved(tmp_path / "run", 1, 2, best=2)
+    elsewhere = (tmp_path / "run" / "00000001").rename(tmp_path / "elsewhere")
+    (tmp_path / "run" / "00000001").symlink_to(elsewhere)
+    checkpoints.save(STATE, {"step": 3}, step=3, best_step=2)
+    checkpoints.wait()
+    assert checkpoints.steps() == [2, 3]
+    assert not (tmp_path / "run" / "00000001").is_symlink()
+    verify(elsewhere)
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    checkpoints = saved(tmp_path, 1, 2, best=2)
+    refuse = mock.Mock(side_effect=PermissionError("not yours"))
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    checkpoints.save(STATE, {"step": 3}, step=3, best_step=2)
+    with pytest.raises(OSError, match=r"00000001 is needed no more .*not yours.* it goes on from"):
+        checkpoints.wait()
+    assert checkpoints.steps() == [1, 2, 3]
 
 
 def test_metadata_that_no_run_wrote_are_told(tmp_path: Path):

@@ -80,6 +80,14 @@ def start(**changes: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
+def test_names_that_are_no_text_are_printed_all_the_same():
+    program = r"from scripts import command_line; command_line.run(lambda: print('\udcff'), ['p'])"
+    strict = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8:strict"}
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, env=strict, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (0, "\\udcff\n"), ended.stderr
+
+
 @pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="another C library")
 def test_a_script_has_huge_pages_unless_the_user_has_tuned_glibc(tmp_path: Path):
     """It begins twice then, as one process, with what it was given; nobody else does."""

@@ -2,14 +2,19 @@
 
 import dataclasses
 from pathlib import Path
+from unittest import mock
 
 import jax
 import numpy as np
 import pytest
 
 from ifgan_jax.arrays import Batch
+from ifgan_jax.checkpoint import Checkpoints
 from ifgan_jax.data.faces import Faces, Prepared
+from ifgan_jax.data.parts import Parts
 from ifgan_jax.data.pipeline import fake_faces
+from ifgan_jax.loop import Interruption, Run
+from ifgan_jax.metric_log import SilentLog
 from ifgan_jax.predict import Predictor
 from ifgan_jax.step import train_step
 from ifgan_jax.train import train
@@ -88,6 +93,26 @@ def test_a_state_that_answers_no_numbers_is_told():
     state = jax.tree.map(lambda x: x * 1e38 if x.dtype == np.float32 else x, predictor.state)
     with pytest.raises(FloatingPointError, match="generated of G and E is not finite, for faces 0"):
         dataclasses.replace(predictor, state=state)(NOISE)
+
+
+def test_a_state_that_is_not_finite_is_not_saved_and_the_array_is_named(tmp_path: Path):
+    """Metrics of a step tell of what was before it: an update may spoil what no term has seen."""
+    asked = untrained.predictor(untrained.IFGAN)
+    checkpoints, parts = mock.Mock(spec=Checkpoints), mock.Mock(spec=Parts)
+    given = (asked.config, asked.compiled, checkpoints, parts, 1, {"best_step": 0}, tmp_path)
+    run = Run(*given, Interruption())
+    player = asked.state.classifier
+    head = player.params["head"]
+    head = head | {"kernel": head["kernel"].at[0, 0].set(np.inf)}
+    spoilt = dataclasses.replace(
+        asked.state, classifier=player.replace(params=player.params | {"head": head})
+    )
+    named = r"^classifier\.params\.head\.kernel is not finite after step 3: the run stops here"
+    with pytest.raises(FloatingPointError, match=named):
+        run._save(spoilt, 3, SilentLog())
+    assert not checkpoints.save.called
+    run._save(asked.state, 3, SilentLog())
+    assert checkpoints.save.called
 
 
 def one_person(data_dir: object, name: str) -> Prepared:

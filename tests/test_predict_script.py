@@ -20,6 +20,7 @@ from ifgan_jax.data.builder import BUILDERS
 from ifgan_jax.data.detector import Detection
 from ifgan_jax.evaluate import load_run_parts
 from ifgan_jax.predict import Predictor
+from ifgan_jax.workdir import lock
 from scripts.campaigns.process import ROOT
 from tests import runs
 from tests.test_photographs import PICTURE
@@ -190,6 +191,18 @@ def test_who_cannot_answer_leaves_the_answers_before(
         status, told = runs.finish("predict", *flags)
         assert (status, told.count("error: "), cause in told) == (1, 1, True), told
     assert contents(tmp_path / "answers") == before
+
+
+def test_one_prediction_at_a_time_writes_in_a_folder(finished: Path, tmp_path: Path):
+    output = tmp_path / "answers"
+    output.mkdir()
+    Image.fromarray(np.resize(PICTURE, (36, 36))).save(tmp_path / "a.png")
+    flags = [f"--workdir={finished}", f"--output={output}", "--aligned", str(tmp_path / "a.png")]
+    with lock(output):
+        status, told = runs.finish("predict", *flags)
+        assert (status, f"{output} is in use by another process" in told) == (1, True), told
+        assert not list(output.iterdir())
+    assert runs.finish("predict", *flags).status == 0
 
 
 # In a process of its own, as flags of one name are defined by other scripts, too.

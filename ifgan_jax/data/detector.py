@@ -69,8 +69,8 @@ class Detector:
     def detect(self, pictures: list[Picture]) -> list[Detection]:
         """The faces of pictures of one size, from the cache where it has them.
 
-        Without a cache nothing is kept from call to call. Raises OSError when the network's process
-        dies; the next call has another.
+        Without a cache nothing is kept from call to call. Raises OSError when the network fails, or
+        its process dies; the next call has another.
         """
         known = self._known if self._cache else {}
         keys = [_key(picture, self._border) for picture in pictures]
@@ -99,10 +99,12 @@ class Detector:
         with hidden_main_module():  # the process starts at its first task
             try:
                 found = self._worker.submit(_mtcnn, seen).result()
-            except BrokenProcessPool as error:
-                self._worker = _worker()
+            except (MemoryError, RuntimeError) as error:  # of PyTorch, or the process has died
+                what = f"failed ({error})"
+                if isinstance(error, BrokenProcessPool):
+                    self._worker, what = _worker(), "died"
                 raise OSError(
-                    f"the process that finds faces died at {len(seen)} pictures of {width} × "
+                    f"the process that finds faces {what} at {len(seen)} pictures of {width} × "
                     f"{height} pixels, for lack of memory perhaps: try again, with smaller ones"
                 ) from error
         return [

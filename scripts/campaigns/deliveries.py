@@ -42,7 +42,9 @@ def samples_of_pictures() -> list[bytes]:
         stream = io.BytesIO()
         image.save(stream, kind, **options)
         samples.append(stream.getvalue())
-    return samples
+    progressive = next(x for x in samples if x.startswith(b"\xff\xd8") and x.count(b"\xff\xda") > 1)
+    scan = progressive[progressive.rindex(b"\xff\xda") : -2]
+    return [*samples, progressive[:-2] + 150 * scan + progressive[-2:]]
 
 
 def pictures(folder: Path) -> Attempt:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,11 @@ def test_a_damaged_file_is_named(faces, tmp_path):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match=r"averages\.npz is damaged .*train the run again"):
         Averages.load(path)
+    path.rename(tmp_path / "cut.npz")
+    os.mkfifo(path)  # nobody waits for a writer
+    with pytest.raises(FileNotFoundError, match=r"averages\.npz is no file"):
+        Averages.load(path)
+    path.unlink()
     np.savez(path, images=saved.images)
     with pytest.raises(ValueError, match=r"averages\.npz is damaged .*counts"):
         Averages.load(path)

@@ -36,6 +36,7 @@ WRONG = [
     ("ck_plus", put(EMOTION.replace("8_", "7_"), "3"), "has a second label"),
     ("mmi", put("Sessions/1/S001-001.xml", "<Metadata><Metatag Na"), "S001-001.xml: no readable"),
     ("mmi", put("Sessions/1/S001-001.xml", ""), "S001-001.xml: no readable XML"),
+    ("mmi", put("Sessions/1/session.xml", f"<s>{' ' * 2**20}</s>"), "1048583 bytes are no session"),
     (
         "mmi",
         put(

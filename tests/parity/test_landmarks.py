@@ -9,6 +9,7 @@ import contextlib
 import importlib.metadata
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,14 +65,22 @@ def die(seen: np.ndarray) -> None:
     os._exit(9)
 
 
-def test_when_the_detectors_process_dies_it_is_told_and_the_next_call_has_another(
-    monkeypatch: pytest.MonkeyPatch,
+def lack(seen: np.ndarray) -> None:
+    """As PyTorch says that there is no memory."""
+    raise RuntimeError("can't allocate memory")
+
+
+@pytest.mark.parametrize(
+    ("network", "told"), [(die, "died"), (lack, r"failed \(can't allocate memory\)")]
+)
+def test_when_the_detector_fails_it_is_told_and_the_next_call_finds(
+    network: Callable, told: str, monkeypatch: pytest.MonkeyPatch
 ):
     picture = np.asarray(Image.open(ASTRONAUT))
     with contextlib.closing(Detector(cache=None)) as finder:
         with monkeypatch.context() as patched:
-            patched.setattr(detector, "_mtcnn", die)
-            with pytest.raises(OSError, match=r"finds faces died at 1 pictures of \d+ × "):
+            patched.setattr(detector, "_mtcnn", network)
+            with pytest.raises(OSError, match=rf"finds faces {told} at 1 pictures of \d+ × "):
                 finder.detect([picture])
         assert len(finder.detect([picture])[0].scores) == 1
 

@@ -27,6 +27,7 @@ CODES = {
     "6": Expression.SURPRISE,
 }
 FRONTAL, PROFILE, DUAL = "0", "1", "2"
+LARGEST_XML = 2**20  # bytes; entities make at most a hundred times as much of them
 SEQUENCES, SUBJECTS = 208, 31
 EXPECTED = {"faces/neutral": SEQUENCES}  # no count by expression is published
 
@@ -149,7 +150,10 @@ def _view(tree: Tree, file: str | None, clip: str) -> str | None:
 
 
 def _parse(tree: Tree, file: str) -> ET.Element:
+    content = tree.read(file)
+    if len(content) > LARGEST_XML:
+        raise LayoutError(f"{tree.root / file}: {len(content)} bytes are no session's XML")
     try:
-        return ET.fromstring(tree.read(file))
+        return ET.fromstring(content)
     except (ET.ParseError, ValueError, LookupError) as error:  # LookupError: an unknown encoding
         raise LayoutError(f"{tree.root / file}: no readable XML ({error})") from error

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ifgan_jax.data.vendor.bombs import refuse_bombs
 from ifgan_jax.data.vendor.example import Example
 from ifgan_jax.data.vendor.tree import LayoutError, Tree
 
@@ -55,6 +56,7 @@ def decode(content: bytes, name: str) -> Picture:
     Of several pictures in one file (pages of a TIFF, an animation) the first.
     """
     try:
+        refuse_bombs(content)
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             refuse_large(*image.size)
             tags = getattr(image, "tag_v2", {})  # of a TIFF
