@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ifgan_jax.data.vendor.bombs import MOST_SCANS, MOST_STRIPS
+from ifgan_jax.data.vendor.bombs import MOST_SCANS, MOST_STRIPS, refuse_bombs
 from ifgan_jax.data.vendor.pictures import UnreadablePictureError, decode
 
 PIXELS = np.arange(64, dtype=np.uint8).reshape(8, 8)
@@ -56,6 +56,14 @@ def test_scans_are_counted_up_to_the_end_of_the_first_image():
 @pytest.mark.parametrize("between", [b"\xff\x01", b"\xff\xd0", b"\xff\xff", b"\x00", b"\xff\x00"])
 def test_no_scan_hides_behind_a_marker_without_length(between: bytes):
     refused(progressive().removesuffix(END) + (between + SCAN) * 200 + END, "more than 100 scans")
+
+
+@pytest.mark.timeout(60)
+def test_counting_takes_no_time_itself():
+    """Marker after marker, and a marker that may begin at any of a million bytes."""
+    refused(b"\xff\xd8" + 2**20 * b"\xff\x01", "more than 10000 segments")
+    refuse_bombs(b"\xff\xd8" + 2**20 * b"\xff")
+    refuse_bombs(b"\xff\xd8" + 2**20 * b"\xff\xd0")
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

@@ -4,10 +4,11 @@ import re
 import struct
 
 MOST_SCANS = 100  # of a JPEG, each a pass over all of its blocks: encoders make about ten
+MOST_SEGMENTS = 10_000  # of a JPEG: metadata have one for each 64 kB
 MOST_STRIPS = 2**17  # of a TIFF, or tiles: Pillow makes an object of each
 STRIPS = (273, 324)  # TIFF 6.0: where each strip, each tile begins
 # A JPEG's marker: no stuffed zero, and none of those that only restart the decoder.
-MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 START_OF_SCAN, END_OF_IMAGE, FIRST_WITH_LENGTH = 0xDA, 0xD9, 0xC0
 
 
@@ -16,8 +17,8 @@ def refuse_bombs(content: bytes) -> None:
 
     struct.error for a TIFF whose first page's directory lies outside of the file.
     """
-    if content.startswith(b"\xff\xd8") and _scans(content) > MOST_SCANS:
-        raise ValueError(f"a JPEG of more than {MOST_SCANS} scans: save it anew")
+    if content.startswith(b"\xff\xd8"):
+        _refuse_scans(content)
     if content[:2] in (b"II", b"MM"):
         if b"+" in content[2:4]:  # read in two ways by versions of Pillow
             raise ValueError("a BigTIFF: save it as TIFF")
@@ -25,17 +26,20 @@ def refuse_bombs(content: bytes) -> None:
             raise ValueError(f"a TIFF of {strips} strips or tiles: save it with larger ones")
 
 
-def _scans(jpeg: bytes) -> int:
-    """Of its first image, as libjpeg meets them; no more are counted than decide."""
+def _refuse_scans(jpeg: bytes) -> None:
+    """Of its first image, marker by marker, as libjpeg meets them."""
     scans, at = 0, 2
-    while scans <= MOST_SCANS and (found := MARKER.search(jpeg, at)):
+    for _ in range(MOST_SEGMENTS):
+        found = MARKER.search(jpeg, at)
+        if found is None or found[1][0] == END_OF_IMAGE:
+            return
         code, at = found[1][0], found.end()
-        if code == END_OF_IMAGE:
-            break
         scans += code == START_OF_SCAN
+        if scans > MOST_SCANS:
+            raise ValueError(f"a JPEG of more than {MOST_SCANS} scans: save it anew")
         if code >= FIRST_WITH_LENGTH:  # two bytes, which count themselves
             at += int.from_bytes(jpeg[at : at + 2], "big")
-    return scans
+    raise ValueError(f"a JPEG of more than {MOST_SEGMENTS} segments: save it anew")
 
 
 def _strips(tiff: bytes) -> int:
