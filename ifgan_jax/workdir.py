@@ -77,10 +77,9 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
 
 @contextlib.contextmanager
 def lock(workdir: Path) -> Iterator[None]:
-    """Hold `workdir` for this process; a process that died holds nothing.
+    """Hold `workdir`, or a folder of answers, for this process; one that died holds nothing.
 
-    Raises BlockingIOError when another process trains or tests there, OSError where there are no
-    locks.
+    Raises BlockingIOError when another process holds it, OSError where there are no locks.
     """
     folder = os.open(workdir, os.O_RDONLY)
     try:
