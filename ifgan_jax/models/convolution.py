@@ -63,16 +63,17 @@ def _forward(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> 
 def _backward(
     stride: int, padding: Padding, saved: tuple[jax.Array, jax.Array], dy: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    def on_cpu(x: jax.Array, kernel: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return (
+    return jax.lax.platform_dependent(
+        *saved,
+        dy,
+        cpu=lambda x, kernel, dy: (
             _input_gradient(x, kernel, dy, stride, padding),
             _kernel_gradient(x, kernel, dy, stride, padding),
-        )
-
-    def elsewhere(x: jax.Array, kernel: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jax.vjp(lambda x, k: plain(x, k, stride, padding), x, kernel)[1](dy)
-
-    return jax.lax.platform_dependent(*saved, dy, cpu=on_cpu, default=elsewhere)
+        ),
+        default=lambda x, kernel, dy: jax.vjp(
+            lambda x, kernel: plain(x, kernel, stride, padding), x, kernel
+        )[1](dy),
+    )
 
 
 _convolve.defvjp(_forward, _backward)
@@ -134,22 +135,24 @@ def _kernel_gradient(
         pixels = read[:, ::stride, ::stride].reshape(-1, c)
         return (pixels.T @ dy.reshape(-1, f)).reshape(kernel.shape)
 
-    def convolved(image: jax.Array, taps: jax.Array, pads: Sequence) -> jax.Array:
-        return jax.lax.conv_general_dilated(
-            image.transpose(3, 1, 2, 0),
-            taps.transpose(1, 2, 0, 3),
-            (1, 1),
-            pads,
-            rhs_dilation=(stride, stride),
-            dimension_numbers=DIMENSIONS,
-        )
-
     if stride == 1 and 1 < f < c:
         turned = [
             (k - 1 - low, k - 1 - high) for (low, high), k in zip(pads, (kh, kw), strict=True)
         ]
-        return convolved(dy, x, turned)[:, ::-1, ::-1].transpose(1, 2, 3, 0)
-    return convolved(x, dy, pads).transpose(1, 2, 0, 3)
+        return _over_images(dy, x, stride, turned)[:, ::-1, ::-1].transpose(1, 2, 3, 0)
+    return _over_images(x, dy, stride, pads).transpose(1, 2, 0, 3)
+
+
+def _over_images(x: jax.Array, taps: jax.Array, dilation: int, pads: Sequence) -> jax.Array:
+    """x's images as channels, by as many taps: a channel of x for an image of the result."""
+    return jax.lax.conv_general_dilated(
+        x.transpose(3, 1, 2, 0),
+        taps.transpose(1, 2, 0, 3),
+        (1, 1),
+        pads,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=DIMENSIONS,
+    )
 
 
 def _input_gradient(
