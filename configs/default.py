@@ -69,7 +69,7 @@ def get_config() -> ConfigDict:
     config.generator.attention = True  # the three modules of Fig. 3
     config.generator.attention_reduction = 8  # open (f): C2 = C1 / 8
     config.generator.attention_block = 2**19  # scores of an image held at once: memory, not results
-    config.generator.output_noise = 0.0  # on the generated face, of its range of 2
+    config.generator.output_noise = 0.0  # open (ae): on what D and E see, of a range of 2
 
     config.discriminator = ConfigDict()
     config.discriminator.width = 64  # open (g): pix2pix's 70×70 PatchGAN

@@ -3,7 +3,7 @@
     make demo        (or: python scripts/train.py --config=configs/demo.py --workdir=runs/demo)
 
 Every part is there: all four pooling stages, three attention modules, the PatchGAN, residual blocks
-(2, 2, 2, 2); only the widths are smaller than the paper's.
+(2, 2, 2, 2). The networks are narrower than the paper's, and E is a ResNet-18 from random weights.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     config.data.image_size = 72
     config.data.crop = 64
     config.generator.widths = (8, 16, 32, 64, 128)
-    # What G leaves of a person is fainter than a grey level, and yet a linear probe reads it; under
+    # What G leaves of a person is fainter than a grey level, and yet a probe reads it; under
     # noise of four levels (of 255) it does not, at the cost of a point of accuracy or none
     # (docs/study.md).
     config.generator.output_noise = 4 / 127.5

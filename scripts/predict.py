@@ -30,7 +30,7 @@ ALIGNED = flags.DEFINE_bool("aligned", False, "The pictures are aligned faces al
 ALIGNMENT = flags.DEFINE_enum(
     "alignment", None, ["similarity", "affine"], "Which map; by default that of the run's data."
 )
-EVERY = flags.DEFINE_integer("every", 1, "Of a video every so many-th frame.", lower_bound=1)
+EVERY = flags.DEFINE_integer("every", 1, "Of a video, take one frame in so many.", lower_bound=1)
 PICTURES = flags.DEFINE_bool("pictures", False, "Draw input, generated face and attention, too.")
 TEXT: Any = {"encoding": "utf-8", "errors": "backslashreplace"}  # file names may be no UTF-8
 TABLES = ("predictions.csv", "predictions.jsonl")

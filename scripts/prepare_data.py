@@ -21,7 +21,7 @@ CONFIG = flags.DEFINE_string(
 SESSIONS = flags.DEFINE_string("sessions", None, "MMI: file with sessions, one a line.")
 PASSWORD = flags.DEFINE_string("password", None, "Of the owner's encrypted archives.")
 STRICT = flags.DEFINE_bool("strict", False, "Every difference is an error.")
-CHECK = flags.DEFINE_bool("check", False, "Prepare nothing, print a table a prepared data set.")
+CHECK = flags.DEFINE_bool("check", False, "Prepare nothing, print a table for each prepared set.")
 
 
 def main() -> None:

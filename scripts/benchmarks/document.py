@@ -31,7 +31,8 @@ TITLES = {
 INTRODUCTION = """# Benchmarks
 
 Made by `python scripts/benchmark.py document` from the files in [benchmarks/](benchmarks), which
-hold every figure that is here and more; the command that wrote each one stands below its tables.
+hold every figure that is here and more; the command that wrote each one stands below its tables
+(some were renamed since, after the processor they were taken on).
 
 Sides that are compared ran in turns, each in a process of its own; times are medians over all
 turns, with quartiles beside them. Times of different tables are not to be compared: each says on

@@ -33,7 +33,7 @@ EFFORT = flags.DEFINE_float(
     "effort",
     0.0,
     "JAX_EXEC_TIME_OPTIMIZATION_EFFORT, which a run takes from its environment: below 0 the "
-    "compiler searches less for fast code.",
+    "compiler searches less for fast code. JAX 0.12 has it no more.",
     -1.0,
     1.0,
 )
@@ -197,7 +197,7 @@ def tables(result: report.Result) -> list[Table]:
     if "scaling" in result:
         made.append(_scaling_table(f"Its collectives on {where}, {said}", result))
     if "larger" in result:
-        made.append(_table(f"The largest batch on {where}", _larger_rows(result)))
+        made.append(_table(f"A larger batch on {where}", _larger_rows(result)))
     if "run" in result:
         made.append(_table("A whole run, if every step were at its bound", _run_rows(result)))
     return made

@@ -1,6 +1,6 @@
 """Runs that are killed, stopped, damaged and crowded, each of which must end as if unbroken.
 
-    python scripts/campaign.py crashes --kills=200 --output=docs/reliability/crashes.json
+    python scripts/campaign.py crashes --faults=kill --kills=200 --output=FILE
     python scripts/campaign.py crashes --faults=kill,clock --kills=20 --others=2 --most=2
 
 Every fault hits a process of its own of scripts/train.py, at a moment drawn by --seed; the run is
