@@ -54,6 +54,17 @@ class DamagedCheckpointError(ValueError):
     """A checkpoint whose files are not those that were saved."""
 
 
+def whole_steps(directory: Path) -> list[int]:
+    """Steps of the completely written checkpoints of a run, oldest first; names alone are read."""
+    folders = (path.parent.name for path in directory.glob(f"*/{MANIFEST}"))
+    return sorted(int(name) for name in folders if STEP.fullmatch(name))
+
+
+def folder_of(directory: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies, or would."""
+    return directory / f"{step:08d}"
+
+
 class Checkpoints:
     """The checkpoints of one run; keeps the best and the last two.
 
@@ -101,8 +112,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of the completely written checkpoints, oldest first."""
-        folders = (path.parent.name for path in self.directory.glob(f"*/{MANIFEST}"))
-        return sorted(int(name) for name in folders if STEP.fullmatch(name))
+        return whole_steps(self.directory)
 
     def unfinished(self) -> list[Path]:
         """Folders without a manifest: saves that were cut short, or copies that lack it."""
@@ -143,7 +153,7 @@ class Checkpoints:
     def restore_latest(self, template: Tree) -> tuple[Tree, dict[str, Any]]:
         """The newest checkpoint that is whole; says what it passed over.
 
-        Raises DamagedCheckpointError when none is.
+        Raises DamagedCheckpointError when none is, else as `restore` does.
         """
         for step in reversed(self.steps()):
             try:
@@ -156,7 +166,7 @@ class Checkpoints:
         )
 
     def _path(self, step: int) -> Path:
-        return self.directory / f"{step:08d}"
+        return folder_of(self.directory, step)
 
     def _finish(self, step: int, best_step: int) -> None:
         """In the background: wait for orbax, write the manifest, drop old checkpoints."""
@@ -284,8 +294,8 @@ def save_tree(path: Path, tree: Any) -> None:
 def restore_tree(path: Path, template: Tree) -> Tree:
     """The tree at `path`, with `template`'s structure, shapes and types.
 
-    Raises FileNotFoundError, or ValueError naming the folder when it holds another tree or is not
-    what `save_tree` wrote.
+    Raises FileNotFoundError, DamagedCheckpointError when a file is not what `save_tree` wrote,
+    OSError naming one that cannot be read, and ValueError when the folder holds another tree.
     """
     if not path.is_dir():
         raise FileNotFoundError(f"no weights at {path}")

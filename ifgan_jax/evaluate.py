@@ -161,7 +161,7 @@ def generation_metrics(
     """
     targets = np.asarray(prepare(parts.averages.images, config.data.crop))
     names, wanted = class_names(config.data.num_classes), targets[test.labels]
-    transfer, _ = metrics.transfer_accuracy(prediction.generated, targets, test.labels)
+    transfer = metrics.transfer_accuracy(prediction.generated, targets, test.labels)
     remaining, by_label = metrics.identity_variance(
         prediction.source, prediction.generated, test.labels, test.subjects
     )

@@ -51,13 +51,13 @@ def balanced_accuracy(confusion: Int[np.ndarray, "k k"]) -> float:
 
 def transfer_accuracy(
     generated: Images, averages: Averages, labels: Int[np.ndarray, " n"]
-) -> tuple[float, Int[np.ndarray, " n"]]:
+) -> float:
     """How often a generated face looks most like the average face of its own expression.
 
     nearest_i = argmin_k Σ_pixels (generated_i − averages_k)², the lower k on a tie; the share is
     #{nearest_i = labels_i} / n. Row k of `averages` is the face of label k.
 
-    Returns: the share in [0, 1], and nearest.
+    Returns: the share, in [0, 1].
 
     Raises:
       ValueError: no faces, shapes or scales that differ, NaN or Inf, a label without average.
@@ -68,7 +68,7 @@ def transfer_accuracy(
     faces = generated.astype(np.float64)
     distances = [np.square(faces - average).sum((1, 2, 3)) for average in averages]
     nearest = np.argmin(distances, axis=0)
-    return float(np.mean(nearest == labels)), nearest
+    return float(np.mean(nearest == labels))
 
 
 def identity_variance(

@@ -217,7 +217,8 @@ def _apart_list(known: Cells, failures: Sequence[Failure]) -> str:
     for (place, cell), (other_place, other) in itertools.pairwise(_ordered(known)):
         found = _different(other.runs[0], cell.runs[0], METHOD_KEYS)
         if place[0] == other_place[0] and found:
-            lines.append(f"not alike: {_name(*other_place)} and {METHODS[place[1]]}: {found}")
+            method = METHODS.get(place[1], place[1])
+            lines.append(f"not alike: {_name(*other_place)} and {method}: {found}")
     if not lines:
         return "<p>nothing</p>"
     return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"

@@ -73,8 +73,8 @@ def restore(workdir: Path, config: ConfigDict, compiled: build.Compiled) -> Rest
     """A run's two checkpoints, which may be one.
 
     Raises FileNotFoundError when the run has no checkpoint, DamagedCheckpointError when none is
-    whole, and ValueError when it is of another config. A damaged selected checkpoint is told, and
-    the last one taken in its place.
+    whole, OSError naming a file that cannot be read, and ValueError when it is of another config.
+    A damaged selected checkpoint is told, and the last one taken in its place.
     """
     with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
         if not checkpoints.steps():

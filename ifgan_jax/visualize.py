@@ -25,6 +25,7 @@ Rows = Sequence[Mapping[str, int | float | None]]  # lines of metrics.jsonl
 BLUE, VERMILLION, YELLOW = "#0072B2", "#D55E00", "#F0E442"
 QUERIES = (("#56B4E9", "o"), (VERMILLION, "s"), (YELLOW, "^"))  # colour and shape of a query point
 WIDTH = 4.5  # inches; at 340 px of a phone one point is one pixel
+TITLE = 0.25  # inches above the first row of pictures
 DPI = 200
 SMALL, TEXT = 8.5, 10.0  # font sizes in points
 UNDRAWN = "gradient|norm_"  # terms that `curves` leaves out: a dozen panels are enough
@@ -251,14 +252,14 @@ def series(rows: Rows, *keys: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _picture_grid(
-    rows: int, columns: int, aspect: float, *, label: float = 0.0, title: float = 0.25
+    rows: int, columns: int, aspect: float, *, label: float = 0.0
 ) -> tuple[Figure, list[list[Axes]]]:
     """Bare panels for pictures of the given height / width.
 
-    label: inches kept at the left of all rows; title: inches above the first row.
+    label: inches kept at the left of all rows.
     """
     side = (WIDTH - label) / columns
-    figure = Figure(figsize=(WIDTH, rows * side * aspect + title))
+    figure = Figure(figsize=(WIDTH, rows * side * aspect + TITLE))
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.ravel():

@@ -27,6 +27,7 @@ MEASURED_JAXLIB = "0.10.2"
 COLLECT = (10_000, 10, 1_000)
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 SILENT = re.compile(r"[/\\](orbax|tensorflow_datasets|jax2onnx|onnx_ir)[/\\]")
+TOLD = (ValueError, OSError, FloatingPointError, ImportError)  # as one line; hosts.py does so, too
 T = TypeVar("T")
 LOGGER = logging.getLogger("ifgan_jax")
 
@@ -60,7 +61,7 @@ def run(
         keep_compiled()
         try:
             main(*[given] * bool(takes))
-        except (ValueError, OSError, FloatingPointError, ImportError) as error:
+        except TOLD as error:
             raise SystemExit(f"error: {error}") from error
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):  # JAX's

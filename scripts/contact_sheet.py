@@ -6,11 +6,12 @@ Gray, at most 400 KB. Every picture is `synthetic.face(seed, subject, …)`: no 
 """
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from PIL import Image, ImageDraw
 
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.synthetic import face
+from scripts import command_line
 
 _OUT = flags.DEFINE_string("out", "docs/images/synthetic_faces.png", "PNG file to write")
 _SUBJECTS = flags.DEFINE_list("subjects", "1,5,7,9,11,13,29,22", "numbers of the people")
@@ -21,8 +22,7 @@ _COLUMNS = (Expression.NEUTRAL, *list(Expression)[:6])
 _HEADER = 14  # pixels
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     rows = []
     for subject in map(int, _SUBJECTS.value):
         levels = [0.0 if e == Expression.NEUTRAL else _LEVEL.value for e in _COLUMNS]
@@ -41,4 +41,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

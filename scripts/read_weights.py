@@ -12,7 +12,8 @@ import numpy as np
 def read_weights(path: Path) -> dict[str, np.ndarray]:
     """A state dict's arrays by name. No pickle is executed: only tensors are accepted.
 
-    Raises ValueError naming the file when it is cut short or holds anything but tensors.
+    Raises ValueError naming the file when it is cut short or holds anything but tensors, and
+    ImportError where its reader, of the extra `convert`, is not installed.
     """
     try:
         if path.suffix == ".safetensors":

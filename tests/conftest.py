@@ -29,6 +29,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 from collections.abc import Iterator
 
 import jax
+import jaxtyping
 import pytest
 
 from scripts.command_line import COLLECT, HUGE_PAGES
@@ -51,6 +52,14 @@ def x64() -> Iterator[None]:
     """float64 within the test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Turns the shape checks of the test run off, to see the errors that a user sees."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

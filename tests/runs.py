@@ -4,11 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from ifgan_jax import build, sharding
-from ifgan_jax.checkpoint import Checkpoints
-from ifgan_jax.workdir import read_config, read_metrics
+from ifgan_jax.workdir import read_metrics
+from scripts.campaigns.judge import Judge
 from scripts.campaigns.process import Ended, Process
 from tests import tiny
 from tests.conftest import QUICK_COMPILATION
@@ -47,13 +44,7 @@ def train(workdir: Path, *flags: str) -> Ended:
 
 def last_state(workdir: Path) -> tuple[Any, dict]:
     """The last checkpoint, on one device."""
-    config = read_config(workdir)
-    mesh = sharding.make_mesh(jax.devices()[:1])
-    compiled = build.compile_steps(config, build.build(config, 1), mesh)
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    restored = checkpoints.restore_latest(build.abstract_state(compiled, config))
-    checkpoints.close()
-    return restored
+    return Judge(workdir).last(workdir)
 
 
 def assert_same_run(workdir: Path, other: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
+from ifgan_jax.checkpoint import folder_of
 from scripts.benchmarks.system import status_bytes
 from scripts.campaigns import crashes, damage, document, faults, kills, long_run, process
 from scripts.campaigns.faults import Outcome, Scene
@@ -61,7 +62,7 @@ def test_an_odd_clock_odd_times_and_a_second_run(scene: Scene):
     workdir = scene.unfinished()
     damage.set_times(workdir, random.Random(0), future=True)
     first = scene.site.start(workdir, **damage.backwards(-damage.YEARS))
-    moment = process.moment("as it takes the workdir", workdir, 0, 3, random.Random(0))
+    moment = process.MOMENTS["as it takes the workdir"](workdir, 0, 3, random.Random(0))
     assert first.wait_for(moment)
     first.send(signal.SIGSTOP)  # or it might be done before the second one begins
     second, test = scene.site.finish(workdir), scene.site.finish(workdir, "evaluate")
@@ -79,7 +80,7 @@ def test_the_judge_sees_what_is_lost(scene: Scene):
     (workdir / "metrics.jsonl").write_text("")
     lacking = {"metrics.jsonl", "metrics.jsonl: not one row a step", "predictions.csv"}
     assert set(scene.judge.differences(workdir)) == lacking
-    data = max(faults.files(workdir / "checkpoints" / f"{last:08d}" / "state"), key=size)
+    data = max(faults.files(folder_of(workdir / "checkpoints", last) / "state"), key=size)
     assert "flipped" in faults.flip(data, random.Random(0))
     (lost,) = scene.judge.losses(workdir, last)[:1]
     assert lost == f"{last} was saved, {whole_steps(workdir)[-2]} is restored"

@@ -113,6 +113,17 @@ def test_what_is_missing_is_told_before_any_run(tmp_path: Path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_what_devices_cannot_do_is_told_before_any_run():
+    """Those of the config, not all that there are: eight here, on which 15 images do not part."""
+    config = tiny_config.get_config()
+    config.devices, config.batch_size, config.evaluation.batch_size = 1, 15, 5
+    (run,) = plan = cross_validate.plan(config, [], ["ifgan"], ["0"], ["0"])
+    cross_validate.check(plan)
+    run.config.devices = 9
+    with pytest.raises(ValueError, match="devices 9"):
+        cross_validate.check(plan)
+
+
 def test_killed_and_started_again_it_loses_nothing_and_makes_the_tables(tmp_path: Path):
     flags = ["--config=tests/tiny_config.py", "--methods=resnet101,ifgan", "--folds=0"]
     flags += [f"--output={tmp_path}"]

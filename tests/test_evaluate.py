@@ -13,7 +13,6 @@ import pytest
 from ifgan_jax import build, sharding
 from ifgan_jax.attention_maps import QUERY_POINTS, attention_maps
 from ifgan_jax.augment import prepare
-from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.parts import Parts
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.synthetic import face
@@ -223,12 +222,6 @@ def test_without_a_checkpoint_no_data_are_rendered(finished: Path, tmp_path: Pat
     assert status == 1
     assert f"{tmp_path / 'run'} has no checkpoint: train it first" in output
     assert not (tmp_path / "elsewhere").exists()
-
-
-def test_fake_faces_are_a_part_like_any(tested):
-    _, _, parts = tested
-    assert isinstance(parts.train, Faces)
-    assert len(set(parts.train.subjects)) == 16
 
 
 def test_neutral_is_the_seventh_class():

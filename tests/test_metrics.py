@@ -2,7 +2,6 @@
 
 import collections
 
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -12,14 +11,6 @@ from ifgan_jax import metrics
 LABELS = np.array([0, 0, 0, 0, 2, 2, 2])
 PREDICTIONS = np.array([0, 0, 0, 1, 2, 0, 0])
 CONFUSION = np.array([[3, 1, 0], [0, 0, 0], [2, 0, 1]])
-
-
-@pytest.fixture
-def unchecked():
-    """Turns the shape checks of the test run off, to see the errors that a user sees."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_confusion_has_truth_in_rows():
@@ -78,8 +69,7 @@ def test_transfer_accuracy_equals_loop():
     for face in generated:
         distances = [((face - a).astype(np.float64) ** 2).sum() for a in averages]
         expected.append(distances.index(min(distances)))
-    share, nearest = metrics.transfer_accuracy(generated.astype(np.float32), averages, labels)
-    np.testing.assert_array_equal(nearest, expected)
+    share = metrics.transfer_accuracy(generated.astype(np.float32), averages, labels)
     assert share == np.mean(np.array(expected) == labels)
     assert 0.3 < share < 1  # noise strong enough that both outcomes occur
 
@@ -87,9 +77,8 @@ def test_transfer_accuracy_equals_loop():
 def test_transfer_accuracy_of_uint8_does_not_wrap():
     averages = np.array([0, 250], np.uint8).reshape(2, 1, 1, 1)
     generated = np.array([240, 10], np.uint8).reshape(2, 1, 1, 1)
-    share, nearest = metrics.transfer_accuracy(generated, averages, np.array([1, 1]))
-    assert nearest.tolist() == [1, 0]
-    assert share == 0.5
+    shares = [metrics.transfer_accuracy(generated, averages, np.array(x)) for x in ([1, 0], [1, 1])]
+    assert shares == [1, 0.5]
 
 
 def identity_variance_loop(inputs, generated, labels, subjects):

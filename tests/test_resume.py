@@ -100,7 +100,7 @@ def test_damaged_best_checkpoint_is_not_passed_off(finished: Path, tmp_path: Pat
 
 
 def test_not_a_number_stops_the_run_and_names_term_and_step(tmp_path: Path):
-    """E alone, which compiles in a third of the time; test_numerical_trouble.py has G's rate."""
+    """E alone, which compiles in a third of the time; test_numerical_trouble.py has all three."""
     workdir = tmp_path / "diverged"
     rate = "--config.optimizers.classifier.learning_rate=1e38"
     status, output = runs.train(workdir, *runs.BASELINE, rate)

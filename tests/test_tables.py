@@ -153,9 +153,16 @@ def test_the_page_lists_what_was_not_averaged(made: Path, tmp_path: Path):
         assert fetched not in page.source
 
 
-def test_methods_run_with_unlike_configs_are_named(tmp_path: Path):
-    for method, epochs in (("ifgan", 3), ("resnet101", 4)):
-        keep(tmp_path, config_of("mmi", method, epochs=epochs), method, 0.5)
+@pytest.mark.parametrize(
+    ("methods", "named"),
+    [
+        (("ifgan", "resnet101"), "IF-GAN and ResNet, island loss: epochs 3 instead of 4"),
+        (("my_gan", "my_net"), "my_net and my_gan: epochs 4 instead of 3"),
+    ],
+)
+def test_methods_run_with_unlike_configs_are_named(methods: tuple, named: str, tmp_path: Path):
+    for method, epochs in zip(methods, (3, 4), strict=True):
+        keep(tmp_path, config_of("mmi", "ifgan", epochs=epochs), method, 0.5)
     write_tables([tmp_path], tmp_path / "out")
     text = (tmp_path / "out" / "tables.html").read_text()
-    assert "not alike: MMI, IF-GAN and ResNet, island loss: epochs 3 instead of 4" in text
+    assert f"not alike: MMI, {named}" in text

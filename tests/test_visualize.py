@@ -2,7 +2,6 @@
 
 import io
 
-import jaxtyping
 import matplotlib.image
 import numpy as np
 import pytest
@@ -51,14 +50,6 @@ def shown(figure: Figure, panel: int) -> np.ndarray:
     image = figure.axes[panel].images[0]
     black, white = image.get_clim()
     return (np.asarray(image.get_array()) - black) / (white - black)
-
-
-@pytest.fixture
-def unchecked():
-    """Turns the shape checks of the test run off, to see the errors that a user sees."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def every_figure() -> dict[str, Figure]:

@@ -94,6 +94,7 @@ def align(
 
     Raises:
       ValueError: an unknown alignment. ImportError: torch or facenet-pytorch is not installed.
+      OSError: the process that finds faces died.
     """
     if alignment not in ALIGNMENTS:
         raise ValueError(f"alignment {alignment!r}: choose one of {', '.join(ALIGNMENTS)}")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ifgan_jax.data.align import NO_FACE, UNREADABLE
 from ifgan_jax.data.audit import audit
 from ifgan_jax.data.builder import BUILDERS, VendorFaces
 from ifgan_jax.data.faces import Faces, load_prepared
@@ -50,7 +51,7 @@ def check(builder: VendorFaces, data_dir: Path, *, strict: bool) -> str:
         with of_file(path, remedy):
             statuses = ", ".join(f"{n} {status}" for status, n in sorted(facts["statuses"].items()))
             lines.append(f"  alignment, {split}: {statuses}")
-            left_out = [e for e in facts["odd"] if e["status"] in ("no_face", "unreadable")]
+            left_out = [e for e in facts["odd"] if e["status"] in (NO_FACE, UNREADABLE)]
             wrong += [f"{entry['name']} ({entry['status']})" for entry in left_out]
             lines += [f"    {e['name']}: {e['status']}, {e['reason']}" for e in left_out]
     if wrong and strict:

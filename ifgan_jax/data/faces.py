@@ -185,6 +185,7 @@ def load_prepared(
     Raises:
       FileNotFoundError: a data set of the paper that is not prepared; names the command.
       ValueError: the name is unknown, a record is damaged, or an example is out of range.
+      OSError: data_dir cannot be written, where a set is to be rendered.
     """
     set_name, _, config = name.partition("/")
     if set_name == SYNTHETIC:

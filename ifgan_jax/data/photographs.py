@@ -98,7 +98,8 @@ def find_faces(
     """Every face of each picture, the largest first; one row, without image, where there is none.
 
     alignment: as the run's data were; "given" takes each picture as a face that is aligned already.
-    Raises ImportError where faces must be found and the extra `align` is missing.
+    Raises ImportError where faces must be found and the extra `align` is missing, and OSError when
+    the process that finds them died.
     """
     if alignment == align.GIVEN:
         for shot, picture in pictures:

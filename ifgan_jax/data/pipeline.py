@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Bool, Int32, Int64, UInt8
+from jaxtyping import Int32, Int64, UInt8
 
 from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.protocol import Expression
@@ -22,12 +22,11 @@ _PADDING = -1  # the row number of an example that only fills the last evaluatio
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HostBatch:
-    """One host's share of a global batch. Rows with `mask` False fill up and show example 0."""
+    """One host's share of a global batch. Rows of index -1 fill up and show example 0."""
 
     image: UInt8[np.ndarray, "b h w c"]
     label: Int32[np.ndarray, " b"]
-    index: Int32[np.ndarray, " b"]  # row in the data set; -1 where mask is False
-    mask: Bool[np.ndarray, " b"]  # False on padding only; all True in training
+    index: Int32[np.ndarray, " b"]  # row in the data set; -1 on padding, never in training
 
 
 def train_epoch(
@@ -69,7 +68,7 @@ def train_epoch(
 def eval_batches(
     faces: Faces, *, batch_size: int, process_index: int = 0, process_count: int = 1
 ) -> Iterator[HostBatch]:
-    """Every example once, in order; the last batch is filled up and masked.
+    """Every example once, in order; the last batch is filled up.
 
     Raises:
         ValueError: batch_size not divisible by process_count, process_index out of range.
@@ -146,7 +145,7 @@ def _read(
     @tf.autograph.experimental.do_not_convert  # there is no Python in it to be converted
     def batch(index: tf.Tensor) -> dict[str, tf.Tensor]:
         image, label = tf.numpy_function(read, [index], (tf.uint8, tf.int32), stateful=False)
-        return {"image": image, "label": label, "index": index, "mask": index != _PADDING}
+        return {"image": image, "label": label, "index": index}
 
     dataset = tf.data.Dataset.from_tensor_slices(mine).map(batch).prefetch(_PREFETCHED)
     return (HostBatch(**batch) for batch in dataset.as_numpy_iterator())

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ifgan_jax import page
-from ifgan_jax.data.align import Aligned
+from ifgan_jax.data.align import NO_FACE, UNREADABLE, Aligned
 from ifgan_jax.workdir import write_json, write_text
 
 SHOWN = 48  # pictures of detections, spread over the set; failures and oddities are all listed
@@ -51,7 +51,7 @@ class Report:
     @property
     def left_out(self) -> list[Entry]:
         """Examples without a face: they are in no record."""
-        return [entry for entry in self.entries if entry.status in ("no_face", "unreadable")]
+        return [entry for entry in self.entries if entry.status in (NO_FACE, UNREADABLE)]
 
     def facts(self) -> dict[str, Any]:
         """Examples by status, the remarks, and what was odd: the content of the JSON file."""

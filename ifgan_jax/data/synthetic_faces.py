@@ -171,6 +171,7 @@ def prepare(
 
     Raises:
       ValueError: `named` knows no such name, or what lies in data_dir is damaged.
+      OSError: data_dir cannot be written; names the folder.
     """
     known = SyntheticFaces.builder_configs  # TFDS wants these very objects for their names
     made = (known.get(config) or named(config)) if isinstance(config, str) else config

@@ -20,21 +20,21 @@ FRAME = 256  # pixels
 TEMPLATE = np.array([[89.0, 105.5], [167.0, 105.5], [128.0, 161.0]])
 
 
-def similarity(source: Points, target: Points = TEMPLATE) -> Matrix:
-    """Rotation, scale and shift with the least squared distances (Umeyama 1991), no reflection."""
-    p, q = source @ (1, 1j), target @ (1, 1j)  # points as complex numbers
+def similarity(source: Points) -> Matrix:
+    """Rotation, scale and shift onto TEMPLATE, of least squares (Umeyama 1991), no reflection."""
+    p, q = source @ (1, 1j), TEMPLATE @ (1, 1j)  # points as complex numbers
     centred = p - p.mean()
     turn = np.vdot(centred, q - q.mean()) / np.vdot(centred, centred)  # vdot conjugates its first
     shift = q.mean() - turn * p.mean()
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
-def affine(source: Points, target: Points = TEMPLATE) -> Matrix:
-    """The one affine map that takes three points to three others; shears the face.
+def affine(source: Points) -> Matrix:
+    """The one affine map that takes three points onto TEMPLATE; shears the face.
 
     Raises ValueError (NumPy's LinAlgError) for points on one line.
     """
-    return np.linalg.solve(np.column_stack([source, np.ones(3)]), target).T
+    return np.linalg.solve(np.column_stack([source, np.ones(3)]), TEMPLATE).T
 
 
 MAPS: dict[str, Callable[[Points], Matrix]] = {"similarity": similarity, "affine": affine}

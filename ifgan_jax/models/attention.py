@@ -117,7 +117,7 @@ def _in_groups(
 
 
 class SelfAttention(nn.Module):
-    """γ · h-weighted sum over all positions + x (Fig. 4).
+    """x + γ · the values of all positions, weighted by attention (Fig. 4).
 
     With `points`, flat positions (row · w + column), their attention rows are sown as the variable
     `rows` of collection `attention`, (b, q, h·w): the maps of Fig. 6.

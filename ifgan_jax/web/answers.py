@@ -68,10 +68,11 @@ class Answerer:
         """The faces of a picture file, the largest first, and a warning, "" when all is well.
 
         Of each face: `input` and `generated` as data URLs of PNG, `probabilities` by class name,
-        `warning`, and the `attention_vectors` behind its generated face, in base64 of
-        little-endian float32. `generated` and `attention` are None for a run without.
+        `warning`, and `attention`: the `side` of the maps, and `query` and `key` behind the
+        generated face (`attention_vectors`), in base64 of little-endian float32. `generated` and
+        `attention` are None for a run without.
         Raises RefusedError for what is no picture or too large, when others are before it, and when
-        it took the process that finds faces with it.
+        it took the process that finds faces with it; FloatingPointError as the predictor does.
         """
         if not self._turn.acquire(timeout=WAIT_SECONDS):
             raise RefusedError(503, "busy with the pictures before this one: try again")

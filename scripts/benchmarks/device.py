@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from ifgan_jax.data.processes import usable_cores
 from scripts.benchmarks import system
 
 
@@ -20,7 +21,7 @@ def describe() -> dict[str, str | int]:
         "device": device.device_kind,
         "devices": jax.device_count(),
         "processor": system.processor(),
-        "cores": system.cores(),
+        "cores": usable_cores(),
         "malloc": os.environ.get("GLIBC_TUNABLES", ""),
     }
 

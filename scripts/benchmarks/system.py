@@ -14,13 +14,6 @@ import numpy as np
 STATUS, FORGET, STAT = (Path("/proc") / name for name in ("self/status", "self/clear_refs", "stat"))
 
 
-def cores() -> int:
-    """Processor cores that this process may use: XLA's thread count, and PyTorch's beside it."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def processor() -> str:
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []

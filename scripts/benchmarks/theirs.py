@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from ifgan_jax.data.processes import usable_cores
 from ifgan_jax.models.classifier import RESNETS, BasicBlock
 from ifgan_jax.objective import Objective
 from scripts.benchmarks import device, ours, system
@@ -106,7 +107,7 @@ def inference(config: ConfigDict, batch_size: int, variant: Variant) -> Timed:
 def prepare(torch: Any) -> str:
     """The device, with as many threads as JAX has, and TensorFloat-32 where JAX uses it."""
     torch.manual_seed(0)
-    torch.set_num_threads(system.cores())
+    torch.set_num_threads(usable_cores())
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ifgan_jax.checkpoint import folder_of
 from scripts.campaigns import faults
 from scripts.campaigns.faults import Outcome, Scene
 from scripts.campaigns.process import MOMENTS, ROOT
@@ -95,7 +96,7 @@ def two_runs(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]
 
 def checkpoint(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]:
     """Each file of the last checkpoint, cut short and with one bit flipped."""
-    newest = scene.judge.reference / "checkpoints" / f"{scene.last_step:08d}"
+    newest = folder_of(scene.judge.reference / "checkpoints", scene.last_step)
     for file in scene.chosen(faults.files(newest), rng):
         for harm in (faults.truncate, faults.flip):
             workdir = scene.finished()

@@ -261,24 +261,27 @@ def zips(folder: Path) -> Attempt:
     return attempt
 
 
-def stored_rar(name: bytes, content: bytes) -> bytes:
-    """A RAR 3 archive of one member that is kept as it is (method 0x30)."""
+def stored_rar(members: dict[bytes, bytes]) -> bytes:
+    """A RAR 3 archive that keeps its members as they are (method 0x30), by name."""
 
     def checked(body: bytes) -> bytes:
         return struct.pack("<H", zlib.crc32(body) & 0xFFFF) + body
 
-    size, made = len(content), b"Rar!\x1a\x07\0" + checked(struct.pack("<BHHHI", 0x73, 0, 13, 0, 0))
-    entry = struct.pack(
-        "<BHHIIBIIBBHI", 0x74, 0x8000, 32 + len(name), size, size, 2, zlib.crc32(content),
-        0x5A000000, 29, 0x30, len(name), 0x20,
-    )  # fmt: skip
-    return made + checked(entry + name) + content + checked(struct.pack("<BHH", 0x7B, 0x4000, 7))
+    made = b"Rar!\x1a\x07\0" + checked(struct.pack("<BHHHI", 0x73, 0, 13, 0, 0))
+    for name, content in members.items():
+        size = len(content)
+        entry = struct.pack(
+            "<BHHIIBIIBBHI", 0x74, 0x8000, 32 + len(name), size, size, 2, zlib.crc32(content),
+            0x5A000000, 29, 0x30, len(name), 0x20,
+        )  # fmt: skip
+        made += checked(entry + name) + content
+    return made + checked(struct.pack("<BHH", 0x7B, 0x4000, 7))
 
 
 def rars(folder: Path) -> Attempt:
     path = folder / "part.rar"
     samples = [
-        stored_rar(name, b"3" * 50)
+        stored_rar({name: b"3" * 50})
         for name in (b"S005\\a.txt", b"..\\out.txt", b"\\out.txt", b"C:\\out.txt", b"x" * 300)
     ]
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ifgan_jax.checkpoint import folder_of
 from scripts.campaigns.judge import Judge, whole_steps
-from scripts.campaigns.process import Ended, Process, Site, moment
+from scripts.campaigns.process import MOMENTS, Ended, Process, Site
 
 
 class Outcome(NamedTuple):
@@ -62,7 +63,7 @@ class Scene:
     def unfinished(self) -> Path:
         """The same before its last epoch: what follows it is gone."""
         workdir = self.finished()
-        shutil.rmtree(workdir / "checkpoints" / f"{self.last_step:08d}")
+        shutil.rmtree(folder_of(workdir / "checkpoints", self.last_step))
         for path in ("metrics.json", "predictions.csv", "report.html"):
             (workdir / path).unlink()
         shutil.rmtree(workdir / "pictures")
@@ -76,7 +77,7 @@ class Scene:
 
     def reached(self, process: Process, name: str, workdir: Path, rng: random.Random) -> bool:
         """Whether a moment of the life of a process just started came before it ended."""
-        return process.wait_for(moment(name, workdir, self.life, self.epoch, rng))
+        return process.wait_for(MOMENTS[name](workdir, self.life, self.epoch, rng))
 
     def attempt(self, where: str, workdir: Path, remedy: Callable[[str], None]) -> Outcome:
         """Start a run; if it is refused, do what the error says and start it again.

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ifgan_jax import build, sharding
+from ifgan_jax import build, checkpoint, sharding
 from ifgan_jax.checkpoint import Checkpoints, DamagedCheckpointError, verify
 from ifgan_jax.workdir import read_config, read_metrics
 
@@ -19,9 +19,8 @@ FREE = ("commit", "versions")
 
 
 def whole_steps(workdir: Path) -> list[int]:
-    """Steps whose save was completed: those with a manifest. Reads names alone, in no time."""
-    folders = (path.parent.name for path in (workdir / "checkpoints").glob("*/manifest.json"))
-    return sorted(int(name) for name in folders if name.isdecimal())
+    """Steps whose save was completed."""
+    return checkpoint.whole_steps(workdir / "checkpoints")
 
 
 class Judge:
@@ -59,7 +58,7 @@ class Judge:
             lost.append(f"{max(seen, steps[-1])} was saved, {progress['step']} is restored")
         for step in {*steps[-2:], progress["best_step"]} - {0}:
             try:
-                verify(workdir / "checkpoints" / f"{step:08d}")
+                verify(checkpoint.folder_of(workdir / "checkpoints", step))
             except DamagedCheckpointError as error:
                 lost.append(str(error))
         return lost

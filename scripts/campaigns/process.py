@@ -123,14 +123,6 @@ def rows(workdir: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def moment(name: str, workdir: Path, life: float, epoch: int, rng: random.Random) -> Condition:
-    """A condition that comes to hold at that moment (a key of MOMENTS) of a run about to start.
-
-    life: seconds that a whole run takes. epoch: steps of one.
-    """
-    return MOMENTS[name](workdir, life, epoch, rng)
-
-
 def _any_time(workdir: Path, life: float, epoch: int, rng: random.Random) -> Condition:
     return _after(lambda: True, rng.uniform(0, life))
 
@@ -208,6 +200,8 @@ def _after(condition: Condition, seconds: float) -> Condition:
     return holds
 
 
+# What comes to hold at a moment of a run about to start: of its workdir, the seconds that a whole
+# run takes, and the steps of an epoch.
 MOMENTS: dict[str, Callable[[Path, float, int, random.Random], Condition]] = {
     "any time of its life": _any_time,
     "as it takes the workdir": _claimed,

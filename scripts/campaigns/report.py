@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ifgan_jax.data.processes import usable_cores
 from ifgan_jax.tables import Table, markdown
 from ifgan_jax.workdir import versions, write_json
 from scripts.benchmarks import system
@@ -24,7 +25,7 @@ def header(campaign: str) -> Result:
         "date": datetime.date.today().isoformat(),
         "commit": found["commit"],
         "versions": found,
-        "processor": f"{system.cores()} cores of {system.processor()}",
+        "processor": f"{usable_cores()} cores of {system.processor()}",
     }
 
 

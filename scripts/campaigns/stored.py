@@ -18,6 +18,7 @@ from ifgan_jax.checkpoint import (
     METADATA,
     Checkpoints,
     check_metadata,
+    folder_of,
     restore_tree,
     save_tree,
     write_manifest,
@@ -39,7 +40,7 @@ def checkpoints(folder: Path) -> Attempt:
     run = Checkpoints(folder)
     run.save(state, metadata, step=1, best_step=1)
     run.wait()
-    path = folder / f"{1:08d}"
+    path = folder_of(folder, 1)
 
     def read() -> object:
         restored, told = run.restore(state, step=1)

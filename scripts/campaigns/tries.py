@@ -27,9 +27,9 @@ from ifgan_jax.data.processes import hidden_main_module
 from scripts.benchmarks.system import peak_memory, status_bytes
 from scripts.campaigns import audit
 from scripts.campaigns.mutations import Random
+from scripts.command_line import TOLD
 
-# What scripts/command_line.py shows as one line.
-CLEAR = (ValueError, OSError, FloatingPointError, ImportError, SystemExit)
+CLEAR = (*TOLD, SystemExit)
 SECONDS = 30.0  # a try that takes longer hangs; other work on the machine slows it, too
 MEMORY = 2**30  # bytes that tries may add to the process: `files.LARGEST`, the largest file read
 BLOCK = 500  # tries between two reports of the worker

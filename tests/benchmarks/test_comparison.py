@@ -112,7 +112,7 @@ def test_numbers_for_people(text: str, expected: str):
     assert text == expected
 
 
-def test_what_is_not_known_is_null(tmp_path: Path):
+def test_what_is_not_known_is_null():
     found = report._without_nan({"a": math.nan, "b": {"c": [1, 2.0], "d": math.nan}})
     assert json.dumps(found, allow_nan=False) == '{"a": null, "b": {"c": [1, 2.0], "d": null}}'
 

@@ -22,7 +22,7 @@ from tests import untrained
 from tests.browser.conftest import without_errors
 
 FACE = np.random.default_rng(0).integers(0, 256, (36, 36)).astype(np.uint8)
-# Of the map that is shown: the point it is of, and where it is brightest.
+# The weights of the map that is shown.
 MAP = "canvas => [...canvas.weights].map((w) => +w.toFixed(7)).join()"
 
 

@@ -5,7 +5,6 @@ Each writer returns its own table of what the protocol should find, made without
 
 import functools
 import hashlib
-import io
 import shutil
 import struct
 import zlib
@@ -18,6 +17,7 @@ from PIL import Image
 
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.synthetic.parallel import Request, record
+from scripts.campaigns.deliveries import stored_rar
 
 Face = Callable[[str, Expression, float, int], np.ndarray]  # subject, label, intensity, frame
 E = Expression
@@ -243,23 +243,10 @@ def zipped(folder: Path) -> Path:
     return folder.with_suffix(".zip")
 
 
-def stored_rar(path: Path, files: dict[str, bytes]) -> None:
-    """A RAR 3 archive that keeps its members as they are (method 0x30)."""
-    stream = io.BytesIO()
-    stream.write(b"Rar!\x1a\x07\x00")
-    main = struct.pack("<BHHHI", 0x73, 0, 13, 0, 0)
-    stream.write(struct.pack("<H", zlib.crc32(main) & 0xFFFF) + main)
-    for name, content in files.items():
-        encoded = name.replace("/", "\\").encode()
-        body = struct.pack(
-            "<BHHIIBIIBBHI",
-            0x74, 0x8000, 32 + len(encoded), len(content), len(content), 2,
-            zlib.crc32(content), 0x5A000000, 29, 0x30, len(encoded), 0x20,
-        ) + encoded  # fmt: skip
-        stream.write(struct.pack("<H", zlib.crc32(body) & 0xFFFF) + body + content)
-    end = struct.pack("<BHH", 0x7B, 0x4000, 7)
-    stream.write(struct.pack("<H", zlib.crc32(end) & 0xFFFF) + end)
-    path.write_bytes(stream.getvalue())
+def write_rar(path: Path, files: dict[str, bytes]) -> None:
+    """A RAR archive that keeps its members as they are."""
+    members = {name.replace("/", "\\").encode(): content for name, content in files.items()}
+    path.write_bytes(stored_rar(members))
 
 
 def locked_zip(name: str, content: bytes, password: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The average identity, "averaging all same-label expressive images in its training set" (4.1)."""
+"""The average identity, "averaging all same-label expressive images in its training set" (4.3)."""
 
 import dataclasses
 import hashlib

@@ -7,7 +7,7 @@ import pytest
 
 from ifgan_jax.data.synthetic.head_model import HeadModel
 from ifgan_jax.data.synthetic.identity import AGES, BEARDS, HAIR_STYLES, sample_identity
-from ifgan_jax.data.synthetic.shape import _three_way, local_modifiers, smoothstep
+from ifgan_jax.data.synthetic.shape import local_modifiers, smoothstep, three_way
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,8 @@ def test_ranges(people):
 
 
 @pytest.mark.parametrize("value", [-1.0, -0.3, 0.0, 0.6])
-def test_three_way_weights(value):
-    weights = _three_way(value, "weight")
+def testthree_way_weights(value):
+    weights = three_way(value, "weight")
     assert sum(weights.values()) == pytest.approx(1.0)
     assert weights["maxweight"] - weights["minweight"] == pytest.approx(value)
 

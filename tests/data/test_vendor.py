@@ -145,7 +145,7 @@ def rar_all(root: Path) -> None:
     files = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
     shutil.rmtree(root)
     root.mkdir()
-    deliveries.stored_rar(root / "delivery.rar", files)
+    deliveries.write_rar(root / "delivery.rar", files)
 
 
 def windows(root: Path) -> None:

@@ -129,7 +129,7 @@ def test_locked_and_foreign_archives_have_their_command(tmp_path: Path, monkeypa
     locked = tmp_path / "images.zip"
     locked.write_bytes(deliveries.locked_zip("a.txt", b"hello\n", b"secret"))
     (tmp_path / "more.7z").write_bytes(b"7z")
-    deliveries.stored_rar(tmp_path / "F0001.rar", {"F0001/F0001_AN03WH_F2D.bmp": b"x"})
+    deliveries.write_rar(tmp_path / "F0001.rar", {"F0001/F0001_AN03WH_F2D.bmp": b"x"})
 
     def no_tool(*arguments):
         raise rarfile.RarCannotExec("no unrar")

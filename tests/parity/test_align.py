@@ -54,7 +54,7 @@ def test_the_stored_face_is_the_warped_one():
     assert result.image.shape == (256, 256)
 
 
-def test_policies(tmp_path: Path):
+def test_policies():
     """No face, several, upside down, tiny, unreadable: each has its status and reason."""
     (one, _), (two, _) = face(0), face(1)
     noise = np.random.default_rng(0).integers(0, 255, (256, 256)).astype(np.uint8)

@@ -19,10 +19,6 @@ def nchw(x: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(np.asarray(x).transpose(0, 3, 1, 2)))
 
 
-def nhwc(x: torch.Tensor) -> np.ndarray:
-    return x.detach().numpy().transpose(0, 2, 3, 1)
-
-
 def ours(tensor: torch.Tensor) -> np.ndarray:
     return our_layout(tensor.detach().numpy().copy())
 

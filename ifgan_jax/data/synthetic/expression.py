@@ -79,7 +79,7 @@ def sample_expression(
     Args:
       rng: source of the variant, of each unit's strength, of asymmetry and of the gaze.
       expression: which prototypes.
-      intensity: factor on the prototype, 0 (neutral) to about 1.
+      intensity: 0 (neutral) to about 1; its power of 0.75 is a factor on the prototype.
 
     Returns:
       weights by unit name ("browDownLeft", "jawOpen", …), 0 to `MAX_WEIGHT`.

@@ -41,7 +41,7 @@ class HeadModel:
       vertex_parts: `Part` of each vertex.
       occlusion: ambient light that reaches a vertex, 0 none to 1 all.
       masks: how far a vertex lies in each region of `MASKS`, 0 to 1.
-      names: target names "kind/name" with kind macro, local or arkit.
+      names: target names "kind/name" with kind macro, local, arkit or, not used, unit-<race>.
       starts, index, offset: target i moves vertices index[starts[i]:starts[i+1]] by offset [dm].
     """
 
@@ -71,7 +71,7 @@ class HeadModel:
             vertex_parts[quads[group == part]] = part
         return cls(
             vertices=_settle_mouth(data["verts"].astype(np.float64), vertex_parts),
-            triangles=_split_quads(quads),
+            triangles=split_quads(quads),
             parts=np.concatenate([group, group]),
             vertex_parts=vertex_parts,
             occlusion=data["ao"].astype(np.float64),
@@ -106,10 +106,6 @@ class HeadModel:
         """Moves `vertices` in place by `weight` times the target."""
         index, offset = self.target(name)
         vertices[index] += weight * offset
-
-    def arkit_units(self) -> tuple[str, ...]:
-        """The names of the ARKit expression units, without their kind."""
-        return tuple(n.removeprefix("arkit/") for n in self.names if n.startswith("arkit/"))
 
     @functools.cached_property
     def eyes(self) -> tuple[Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]:
@@ -169,7 +165,7 @@ def _settle_mouth(
     return settled
 
 
-def _split_quads(quads: Int64[np.ndarray, "q 4"]) -> Int64[np.ndarray, "2*q 3"]:
+def split_quads(quads: Int64[np.ndarray, "q 4"]) -> Int64[np.ndarray, "2*q 3"]:
     """Two triangles a quad: first all of (0, 1, 2), then all of (0, 2, 3)."""
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
 

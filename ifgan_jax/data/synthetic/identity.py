@@ -47,7 +47,6 @@ class Identity:
         between the eyes.
       scale: head units per decimetre of this head.
       race: weights of `shape.RACES`, sum 1; gender: 0 female to 1 male; age: one of `AGES`.
-      weight, muscle: of the body, -1 to 1.
       skin, hair_tone, iris: reflectances; lips: factor on the skin's.
       hair: one of `HAIR_STYLES`; hairline: how far back it lies [dm]; hair_width:
         of long hair on each side [head units].
@@ -61,8 +60,6 @@ class Identity:
     race: tuple[float, float, float]
     gender: float
     age: str
-    weight: float
-    muscle: float
     skin: float
     lips: float
     iris: float
@@ -105,8 +102,6 @@ def sample_identity(rng: np.random.Generator, model: HeadModel) -> Identity:
         race=race,
         gender=gender,
         age=age,
-        weight=weight,
-        muscle=muscle,
         skin=_sample_skin(rng, race),
         lips=rng.uniform(0.38, 0.58)
         if rng.random() < 0.6 - 0.5 * gender

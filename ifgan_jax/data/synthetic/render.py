@@ -63,7 +63,7 @@ def render(
     Args:
       model: the head.
       identity: who.
-      weights: ARKit units, 0 to about 1.
+      weights: ARKit units, 0 to `MAX_WEIGHT`.
       scene: pose, light, camera.
       size: width and height in pixels.
 

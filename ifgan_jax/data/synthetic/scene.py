@@ -10,6 +10,8 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Float64
 
+from ifgan_jax.data.synthetic.shape import cut_normal
+
 Range = tuple[float, float]
 
 
@@ -86,7 +88,7 @@ def sample_scene(rng: np.random.Generator, difficulty: str) -> Scene:
         known = ", ".join(DIFFICULTIES)
         raise ValueError(f"difficulty {difficulty!r} is unknown; known are {known}")
     d = DIFFICULTIES[difficulty]
-    yaw, pitch, roll = (_cut_normal(rng, sd) for sd in (d.yaw, d.pitch, d.roll))
+    yaw, pitch, roll = (cut_normal(rng, sd, 3 * sd) for sd in (d.yaw, d.pitch, d.roll))
     shift_x, shift_y, zoom = (float(x) for x in rng.normal(0, 0.012, 3))
     return Scene(
         pose=(yaw, pitch, roll),
@@ -101,10 +103,6 @@ def sample_scene(rng: np.random.Generator, difficulty: str) -> Scene:
         shift=(shift_x, shift_y),
         zoom=1.0 + zoom,
     )
-
-
-def _cut_normal(rng: np.random.Generator, sd: float) -> float:
-    return float(np.clip(rng.normal(0, sd), -3 * sd, 3 * sd))
 
 
 def _direction(azimuth: float, elevation: float) -> tuple[float, float, float]:

@@ -56,14 +56,14 @@ def add_macro_shape(
         for sex, part in (("male", gender), ("female", 1 - gender)):
             for name, fraction in zip(RACES, race, strict=True):
                 model.add(vertices, f"macro/{name}-{sex}-{year}", share * part * fraction)
-            for m, m_weight in _three_way(muscle, "muscle").items():
-                for w, w_weight in _three_way(weight, "weight").items():
+            for m, m_weight in three_way(muscle, "muscle").items():
+                for w, w_weight in three_way(weight, "weight").items():
                     name = f"macro/universal-{sex}-{year}-{m}-{w}"
                     if model.has(name):  # average-average is the base head
                         model.add(vertices, name, share * part * m_weight * w_weight)
 
 
-def _three_way(value: float, noun: str) -> dict[str, float]:
+def three_way(value: float, noun: str) -> dict[str, float]:
     """Linear mixing weights of minimum, average and maximum for a value in [-1, 1]."""
     return {
         "max" + noun: max(value, 0.0),

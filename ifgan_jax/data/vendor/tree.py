@@ -66,7 +66,7 @@ class Tree:
                 return read_file(self.root / path)
             archive, member = self._members[path]
             with archive.open(member) as stream:
-                return stream.read(LARGEST + 1)[:LARGEST]
+                return stream.read(LARGEST)
         except Exception as error:  # the archives' libraries have no common error
             raise LayoutError(f"{self.root / path}: cannot be read ({error})") from error
 
