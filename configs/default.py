@@ -44,7 +44,7 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict()
     config.data.name = "bu3dfe"  # a prepared data set: name[/config], or synthetic_faces/…
     config.data.data_dir = "data"  # where prepared data sets lie; changes no number
-    config.data.num_classes = 6  # the six expressions; 7 with neutral (RAF-DB)
+    config.data.num_classes = 6  # open (m): the six expressions; 7 with neutral (RAF-DB)
     config.data.image_size = 256  # pixels, before the crop
     config.data.crop = 224  # pixels, the models' input
     config.data.channels = 1  # open (a): gray, by Fig. 3
@@ -61,7 +61,7 @@ def get_config() -> ConfigDict:
 
     config.augmentation = ConfigDict()
     config.augmentation.max_rotation = 5.0  # degrees, uniform in ±; open (t)
-    config.augmentation.flip_probability = 0.5
+    config.augmentation.flip_probability = 0.5  # open (t)
 
     config.generator = ConfigDict()
     config.generator.widths = (32, 64, 128, 256, 512)  # Fig. 3

@@ -44,7 +44,7 @@ def augment(
 
 
 def centre_crop(images: Float[Array, "b h w c"], crop: int) -> Float[Array, "b {crop} {crop} c"]:
-    """The fixed centre patch: test images and average faces (Sec. 4.2)."""
+    """The fixed centre patch: of test images (Sec. 4.2), and of average faces (decisions.md, s)."""
     return jax.vmap(lambda image: pix.center_crop(image, crop, crop))(images)
 
 

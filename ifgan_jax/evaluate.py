@@ -129,11 +129,20 @@ def recognition_metrics(
 
 
 def check_data(config: ConfigDict, parts: Parts, progress: dict[str, Any]) -> None:
-    """ValueError unless `parts` are of the very data that the checkpoint's run began with."""
+    """ValueError unless `parts` are of the data and folds that the checkpoint's run began with.
+
+    By other folds people it has trained on would be tested.
+    """
     if progress["data_hash"] != parts.data_hash:
         raise ValueError(
             f"the data set {config.data.name} is not the one this run began with (SHA-256 "
             f"{parts.data_hash[:12]}, then {progress['data_hash'][:12]}): use a new workdir"
+        )
+    if progress["folds_hash"] != parts.folds_hash:
+        raise ValueError(
+            f"the folds of {config.data.name} are not those this run began with (SHA-256 "
+            f"{parts.folds_hash[:12]}, then {progress['folds_hash'][:12]}): bring back its "
+            f"folds_{config.data.num_folds}.json below {config.data.data_dir}, or use a new workdir"
         )
 
 

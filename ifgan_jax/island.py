@@ -61,7 +61,7 @@ def update_centres(
                + α/(N-1) Σ_{k≠j} (c_k / (|c_k||c_j|) - (c_k·c_j) c_j / (|c_k||c_j|³))
 
     n_j counts the batch's images of class j: an absent class moves by the pair term alone. Not the
-    gradient of eq. 5, which has no 1/(1 + n_j) and 2 in place of 1/(N-1).
+    gradient of eq. 5, which has 2 in place of 1/(1 + n_j) and of 1/(N-1).
     """
     member = jax.nn.one_hot(labels, len(centres), dtype=centres.dtype)  # (b, n)
     count = member.sum(0)[:, None]

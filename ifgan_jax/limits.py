@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from ifgan_jax.workdir import flatten
 
-Limits = tuple[type[int] | type[float], int, int | float]  # type, least and most
+Limits = tuple[type[int] | type[float], int | float, int | float]  # type, least and most
 ANY = 10**38  # about what a float32 holds: no limit but for nonsense
 BELOW_1 = math.nextafter(1, 0)
 ADAM: dict[str, Limits] = {
@@ -48,7 +48,7 @@ LIMITS: dict[str, Limits] = {
     "loss.island_weight": (float, 0, ANY),
     "loss.island_alpha": (float, 0, ANY),
     "loss.centre_step": (float, 0, ANY),
-    "centre_deviation": (float, 0, ANY),
+    "centre_deviation": (float, 1e-3, ANY),  # from 0 an absent class is flung to infinity
     "evaluation.batch_size": (int, 1, 2**16),  # each batch is filled up to it
     **{
         f"optimizers.{player}.{key}": limits
@@ -70,7 +70,7 @@ def check_numbers(config: ConfigDict) -> None:
 
 
 def _check(
-    key: str, value: Any, kind: type[int] | type[float], least: int, most: int | float
+    key: str, value: Any, kind: type[int] | type[float], least: int | float, most: int | float
 ) -> None:
     if not isinstance(value, (int, kind)) or isinstance(value, bool):
         wanted = "a whole number" if kind is int else "a number"

@@ -17,7 +17,7 @@ from ifgan_jax import page, visualize
 from ifgan_jax.files import read_png
 from ifgan_jax.published import DATA_SETS, METHODS, TABLE_1, TABLE_2, Published
 from ifgan_jax.report import CAPTIONS
-from ifgan_jax.results import SINGLE_RUNS, Cell, Failure, Result, cells, collect, paired_test
+from ifgan_jax.results import DATA, SINGLE_RUNS, Cell, Failure, Result, cells, collect, paired_test
 from ifgan_jax.tables import Table, html_table, markdown, write
 from ifgan_jax.workdir import FREE_KEYS, told, write_bytes, write_text
 
@@ -232,8 +232,8 @@ def _different(run: Result, averaged: Result, but: Sequence[str] = ()) -> str:
     texts = [
         f"{key} {its[key]} instead of {theirs[key]}" for key in keys if its[key] != theirs[key]
     ]
-    if run.metrics["data_hash"] != averaged.metrics["data_hash"]:
-        texts.append("other data")
+    if any(run.metrics[key] != averaged.metrics[key] for key in DATA):
+        texts.append("other data or folds")
     return "; ".join(texts)
 
 

@@ -1,4 +1,4 @@
-"""A trained run's G and E, which are all that is used at test time (Sec. 3), on any faces.
+"""A trained run's G and E, which are all that is used at test time (Fig. 2), on any faces.
 
 Batch by batch, as numpy arrays; of the checkpoint that validation selected.
 """

@@ -20,6 +20,7 @@ from scipy import stats
 from ifgan_jax.files import MALFORMED, read_file
 from ifgan_jax.workdir import FREE_KEYS, config_hash, flatten, told, write_json
 
+DATA = ("data_hash", "folds_hash")  # of metrics.json: what was cut, and where
 SINGLE_RUNS = ("seed", "data.fold")  # in which the runs of one cell differ
 PICTURES = ("transfer_grid", "attention_maps")  # Fig. 5 and 6
 FAILED = ".failed.json"
@@ -40,11 +41,12 @@ class Result(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """SHA-256 (12 digits) of what averaged runs share: data, and the keys that decide numbers
-        but seed and fold."""
+        """SHA-256 (12 digits) of what averaged runs share: data, how they are cut into folds, and
+        the keys that decide numbers but seed and fold."""
         free = (*SINGLE_RUNS, *FREE_KEYS)
         keys = {name: value for name, value in self.config.items() if name not in free}
-        shared = json.dumps([keys, self.metrics["data_hash"]], sort_keys=True)
+        hashes = [self.metrics[key] for key in DATA]
+        shared = json.dumps([keys, *hashes], sort_keys=True)
         return hashlib.sha256(shared.encode()).hexdigest()[:12]
 
 
@@ -135,7 +137,7 @@ def _result(path: Path, content: Mapping[str, Any]) -> Result:
         raise ValueError(f"confusion of {confusion.dtype}")
     seed, fold = (operator.index(config[key]) for key in SINGLE_RUNS)
     data_set, method = (run[key] + "" for key in ("data_set", "method"))  # or a TypeError
-    operator.index(num_folds(config)), metrics["data_hash"] + ""
+    operator.index(num_folds(config)), [metrics[key] + "" for key in DATA]
     return Result(path, data_set, method, seed, fold, accuracy, config, metrics)
 
 

@@ -94,7 +94,7 @@ def test_a_failed_run_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: 
         if config.method == "baseline":
             raise BlockingIOError("in use by another process")
         metrics = {"test_accuracy": 0.5, "confusion": [[1]], "class_names": ["fear"]}
-        return {**metrics, "data_hash": "d"}
+        return {**metrics, "data_hash": "d", "folds_hash": "f"}
 
     monkeypatch.setattr(train_module, "train", train)
     failed = cross_validate.run_all(plan, tmp_path)

@@ -194,13 +194,22 @@ def test_evaluating_again_gives_the_same_figures(finished: Path, tmp_path: Path)
     )
 
 
-def test_other_data_than_the_runs_is_refused(finished: Path, tmp_path: Path):
-    """One subject more shifts the folds: trained subjects would be tested as unseen ones."""
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data.name": "fake_faces/36_21"}, "36_20 is not the one this run began with"),
+        ({"data.num_folds": 5}, "the folds of fake_faces/36_20 are not those this run began with"),
+    ],
+)
+def test_other_data_or_folds_than_the_runs_are_refused(
+    change: dict, message: str, finished: Path, tmp_path: Path
+):
+    """Trained subjects would be tested as unseen ones."""
     copy = Path(shutil.copytree(finished, tmp_path / "copy"))
     config, compiled = open_run(copy)
     other = config.copy_and_resolve_references()
-    other.data.name = "fake_faces/36_21"
-    with pytest.raises(ValueError, match="fake_faces/36_20 is not the one this run began with"):
+    other.update_from_flattened_dict(change)
+    with pytest.raises(ValueError, match=message):
         evaluate_run(copy, config, compiled, restore(copy, config, compiled), load_run_parts(other))
     assert (copy / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
 

@@ -26,16 +26,16 @@ def config_of(data_set: str, method: str, seed: int = 0, fold: int = 0, **change
     return config
 
 
-def keep(
-    folder: Path, config: ConfigDict, method: str, accuracy: float, data_hash: str = "d"
-) -> Path:
+def keep(folder: Path, config: ConfigDict, method: str, accuracy: float, **hashes: str) -> Path:
     """A result of ten test images."""
     right = round(10 * accuracy)
     metrics = {
         "test_accuracy": accuracy,
         "confusion": [[right, 10 - right], [0, 0]],
         "class_names": NAMES,
-        "data_hash": data_hash,
+        "data_hash": "d",
+        "folds_hash": "f",
+        **hashes,
     }
     return write_result(folder, method, config, metrics, folder / "no_pictures")
 
@@ -130,10 +130,11 @@ def test_another_config_is_never_averaged_in(changes: dict[str, Any], tmp_path: 
     assert [run.seed for run in cell.set_aside] == [1]
 
 
-def test_other_data_are_never_averaged_in(tmp_path: Path):
+@pytest.mark.parametrize("hashed", ["data_hash", "folds_hash"])
+def test_other_data_or_folds_are_never_averaged_in(hashed: str, tmp_path: Path):
     accuracies = np.linspace(0.5, 0.9, 10)[None]
     grid(tmp_path, "ifgan", accuracies)
-    keep(tmp_path, config_of("ck_plus", "ifgan", seed=1), "ifgan", 0.0, data_hash="other")
+    keep(tmp_path, config_of("ck_plus", "ifgan", seed=1), "ifgan", 0.0, **{hashed: "other"})
     cell = cells(collect([tmp_path])[0])["ck_plus", "ifgan"]
     assert (len(cell.runs), len(cell.set_aside)) == (10, 1)
 

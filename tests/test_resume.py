@@ -154,6 +154,7 @@ BAD_INPUT = [
     ({"classifier.width": 0}, r"classifier\.width 0: must be at least 1"),
     ({"generator.widths": (0, 8, 8, 8)}, r"generator\.widths 0: must be at least 1"),
     ({"generator.output_noise": -1.0}, r"generator\.output_noise -1\.0: must be at least 0"),
+    ({"centre_deviation": 0.0}, r"centre_deviation 0\.0: must be at least 0\.001"),
     ({"loss.l1_weight": -5.0}, r"loss\.l1_weight -5\.0: must be at least 0"),
     ({"loss.l1_weight": float("nan")}, r"loss\.l1_weight nan: must be from 0 to 1000"),
     (

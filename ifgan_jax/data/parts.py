@@ -22,7 +22,7 @@ from ifgan_jax.data.faces import (
     load_prepared,
 )
 from ifgan_jax.data.pipeline import fake_faces
-from ifgan_jax.data.protocol import Split, load_folds, split_subjects, subject_folds
+from ifgan_jax.data.protocol import Expression, Split, load_folds, split_subjects, subject_folds
 
 FAKE = "fake_faces"  # fake_faces/SIZE_SUBJECTS: patterns in place of faces, for tests and timing
 FAKE_BYTES = 5  # at most, for a pixel of all of them, while they are made
@@ -63,11 +63,12 @@ def load_parts(
     """Read the prepared data sets and cut them (Sec. 4.1), as docs/decisions.md rows n, o, y say.
 
     Posed sets are split by subject into folds of all their subjects; RAF-DB has its owner's parts,
-    of whose training part `validation_fraction` validates, the same share of each class. Then
-    labels from num_classes on are left out.
+    of whose training part `validation_fraction` validates (the same share of each class), where it
+    is `name` itself. Then labels from num_classes on are left out.
 
     Args:
-      additional: data sets whose training part (of the same fold) is trained on, too.
+      additional: data sets whose training part (of the same fold) is trained on, too; without the
+        neutral faces of posed ones, which Sec. 4.1 does not count.
       averages_from: for RAF-DB: posed sets whose images, all of them, make the target faces; empty,
         for all others: the posed images of the training part.
       strict: everything that the audit finds is an error.
@@ -97,10 +98,10 @@ def load_parts(
             folds[n] = _folds(n, data_dir, sets[n].subjects, num_folds)
             cut[n] = _by_subject(sets[n].splits["faces"], split_subjects(folds[n], fold))
         else:
-            cut[n] = _by_owner(sets[n], fold, num_folds, validation_fraction)
-    # Ids of two sets may be alike (S005 of CK+ and of MMI): the added ones get their set's name.
-    others = {n: _renamed(cut[n]["train"], n) for n in additional}
-    parts = cut[name] | {"train": joined([cut[name]["train"], *others.values()])}
+            held_out = validation_fraction if n == name else 0.0
+            cut[n] = _by_owner(sets[n], fold, num_folds, held_out)
+    others = [_added(n, cut[n]["train"], posed=n in posed) for n in additional]
+    parts = cut[name] | {"train": joined([cut[name]["train"], *others])}
     used = {part: faces.select(faces.labels < num_classes) for part, faces in parts.items()}
     for part, faces in used.items():
         if not len(faces) and (part != "validation" or sets[name].subjects or validation_fraction):
@@ -198,8 +199,13 @@ def _by_owner(prepared: Prepared, fold: int, num_folds: int, fraction: float) ->
     }
 
 
-def _renamed(faces: Faces, name: str) -> Faces:
-    """Subjects and sequences under the name of their data set; an unknown subject stays so."""
+def _added(name: str, train: Faces, *, posed: bool) -> Faces:
+    """What an additional set trains with: of posed ones the six expressions alone (Sec. 4.1).
+
+    Subjects and sequences go under their set's name, as ids of two may be alike (S005 of CK+ and of
+    MMI); an unknown subject stays so.
+    """
+    faces = train.select(train.labels != Expression.NEUTRAL) if posed else train
     prefix = name.partition("/")[0]
     return dataclasses.replace(
         faces,

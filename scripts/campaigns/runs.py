@@ -34,7 +34,8 @@ METRICS = {
     "test_accuracy": 0.5, "test_balanced_accuracy": 0.4, "validation_accuracy": None,
     "per_class_recall": dict.fromkeys(NAMES, 0.5), "class_names": NAMES,
     "confusion": np.eye(6, dtype=int).tolist(), "num_test_images": 6, "num_test_subjects": 3,
-    "data_hash": "0" * 64, "seed": 0, "fold": 0, "commit": "0" * 12, "versions": {"jax": "0"},
+    "data_hash": "0" * 64, "folds_hash": "0" * 64, "seed": 0, "fold": 0, "commit": "0" * 12,
+    "versions": {"jax": "0"},
 }  # fmt: skip
 MEASURE = [0.5, 0.4, 0.6, 0.1]
 PROBE = {

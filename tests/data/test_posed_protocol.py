@@ -67,11 +67,22 @@ def test_additional_sets_give_their_training_part_only(load):
     assert own.folds_hash != more.folds_hash
 
 
-def test_neutral_is_left_out_under_six_classes(load):
+def test_neutral_is_left_out_under_six_classes_and_of_added_posed_sets(load):
     parts = load("mmi", additional=("bu3dfe", "raf_db"))
     assert set(parts.train.labels) == set(range(6))
     parts = load("raf_db", additional=("bu3dfe",), averages_from=NAMES, num_classes=7)
     assert set(parts.train.labels) == set(range(7))
+    posed = parts.train.subjects != ""
+    assert set(parts.train.labels[posed]) == set(range(6))
+    own = load("raf_db", additional=("bu3dfe",), num_classes=7)  # averages of the training part
+    assert own.averages.counts.tolist() == [6] * 7  # six people of ten train
+
+
+def test_an_added_raf_db_trains_with_all_of_its_training_part(load):
+    """What validates, validates RAF-DB's own runs."""
+    parts = load("mmi", additional=("raf_db",))
+    train = load.sets["raf_db"].splits["train"]
+    assert (parts.train.subjects == "").sum() == (train.labels < 6).sum()
 
 
 def test_posed_averages_see_training_parts_of_posed_sets_only(load):
