@@ -141,8 +141,9 @@ def check_data(config: ConfigDict, parts: Parts, progress: dict[str, Any]) -> No
     if progress["folds_hash"] != parts.folds_hash:
         raise ValueError(
             f"the folds of {config.data.name} are not those this run began with (SHA-256 "
-            f"{parts.folds_hash[:12]}, then {progress['folds_hash'][:12]}): bring back its "
-            f"folds_{config.data.num_folds}.json below {config.data.data_dir}, or use a new workdir"
+            f"{parts.folds_hash[:12]}, then {progress['folds_hash'][:12]}): bring back the "
+            f"folds_{config.data.num_folds}.json that it had below {config.data.data_dir}, of this "
+            "set and of data.additional, or use a new workdir"
         )
 
 

@@ -69,7 +69,9 @@ def test_transfer_accuracy_equals_loop():
     for face in generated:
         distances = [((face - a).astype(np.float64) ** 2).sum() for a in averages]
         expected.append(distances.index(min(distances)))
-    share = metrics.transfer_accuracy(generated.astype(np.float32), averages, labels)
+    generated = generated.astype(np.float32)
+    assert metrics.transfer_accuracy(generated, averages, np.array(expected)) == 1  # all of them
+    share = metrics.transfer_accuracy(generated, averages, labels)
     assert share == np.mean(np.array(expected) == labels)
     assert 0.3 < share < 1  # noise strong enough that both outcomes occur
 

@@ -74,8 +74,17 @@ def run(
     return jax.tree.map(np.asarray, state), logged
 
 
+def test_eight_devices_equal_one_in_float64(x64):
+    nets = tiny.networks(jnp.float64)
+    one, one_metrics = run(nets, tiny.objective(), 3, augmentation=tiny.UNROTATED)
+    eight, eight_metrics = run(nets, tiny.objective(), 3, devices=8, augmentation=tiny.UNROTATED)
+    for ours, theirs in zip(eight_metrics, one_metrics, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-10)
+    tiny.assert_trees_close(eight, one, 1e-10)  # parameters, moments, statistics, centres
+
+
 def test_eight_devices_equal_one_in_float32():
-    """Metrics of one step, and every gradient. In float64, and over steps: test_hosts.py."""
+    """Metrics of one step, and every gradient."""
     nets = tiny.networks()
     _, (one,) = run(nets, tiny.objective(), 1)
     _, (eight,) = run(nets, tiny.objective(), 1, devices=8)
