@@ -154,15 +154,21 @@ def test_the_page_lists_what_was_not_averaged(made: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("methods", "named"),
+    ("methods", "configs", "named"),
     [
-        (("ifgan", "resnet101"), "IF-GAN and ResNet, island loss: epochs 3 instead of 4"),
-        (("my_gan", "my_net"), "my_net and my_gan: epochs 4 instead of 3"),
+        (
+            ("ifgan", "resnet101"),
+            ("ifgan", "resnet101"),
+            "IF-GAN and ResNet, island loss: epochs 3 instead of 4",
+        ),
+        (("my_gan", "my_net"), ("ifgan", "ifgan"), "my_net and my_gan: epochs 4 instead of 3"),
     ],
 )
-def test_methods_run_with_unlike_configs_are_named(methods: tuple, named: str, tmp_path: Path):
-    for method, epochs in zip(methods, (3, 4), strict=True):
-        keep(tmp_path, config_of("mmi", "ifgan", epochs=epochs), method, 0.5)
+def test_methods_run_with_unlike_configs_are_named(
+    methods: tuple, configs: tuple, named: str, tmp_path: Path
+):
+    for method, like, epochs in zip(methods, configs, (3, 4), strict=True):
+        keep(tmp_path, config_of("mmi", like, epochs=epochs), method, 0.5)
     write_tables([tmp_path], tmp_path / "out")
     text = (tmp_path / "out" / "tables.html").read_text()
     assert f"not alike: MMI, {named}" in text

@@ -57,6 +57,7 @@ def test_ck_plus_whole(tmp_path: Path):
     assert len(found.subjects) == 118
     folds = subject_folds(found.subjects, 10)
     labelled = collections.Counter(subject for subject, _, _ in deliveries.ck_sequences())
+    # As in Emotion-FAN's CK+_10-fold_sample_IDascendorder_step10.txt.
     sizes = [sum(labelled[subject] for subject in fold) for fold in folds]
     assert sizes == [33, 39, 40, 35, 30, 37, 29, 29, 33, 22]
     six = {e.sequence: e for e in found.examples if e.label != E.NEUTRAL}.values()
