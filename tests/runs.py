@@ -9,6 +9,7 @@ from scripts.campaigns.judge import Judge
 from scripts.campaigns.process import Ended, Process
 from tests import tiny
 from tests.conftest import QUICK_COMPILATION
+from tests.forked import Forked
 
 # E alone, where the networks do not matter: it compiles in a third of the time.
 BASELINE = ("--config.method=baseline", "--config.classifier.inputs=source")
@@ -30,7 +31,7 @@ def environment() -> dict[str, str]:
 def start(script: str, *flags: str) -> Process:
     """A script, or a module of the tests, under way."""
     which = ["-m", script] if script.startswith("tests.") else [f"scripts/{script}.py"]
-    return Process([*which, *flags], environment(), LIMIT)
+    return Forked([*which, *flags], environment(), LIMIT)
 
 
 def finish(script: str, *flags: str) -> Ended:

@@ -25,6 +25,7 @@ from scripts.campaigns import crashes, damage, document, faults, kills, long_run
 from scripts.campaigns.faults import Outcome, Scene
 from scripts.campaigns.judge import whole_steps
 from tests import runs
+from tests.forked import Forked
 
 FLAGS = (
     "--config=tests/tiny_config.py",
@@ -36,7 +37,7 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    site = process.Site(FLAGS, runs.environment())
+    site = process.Site(FLAGS, runs.environment(), Forked)
     return faults.stage(site, tmp_path_factory.mktemp("crashes") / "reference", most=0)
 
 

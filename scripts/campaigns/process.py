@@ -29,7 +29,7 @@ KINDS = {
     r"has no whole checkpoint": "no whole checkpoint",
     r"delete the folder, it will be rendered again": "data set damaged, to be rendered again",
     r"restore the fold file, or remove it|remove it to have it made anew": "fold file damaged",
-    r"not the one this run began with": "another data set than before",
+    r"not th(e one|ose) this run began with": "another data set than before",
 }
 
 
@@ -60,8 +60,13 @@ class Process:
         self, arguments: Sequence[str], environment: Mapping[str, str], limit: float
     ) -> None:
         self._limit = limit
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115  (a pipe would fill)
-        self._process = subprocess.Popen(
+        self._output = tempfile.NamedTemporaryFile()  # noqa: SIM115  (a pipe would fill)
+        self._process = self._begin(arguments, environment)
+
+    def _begin(
+        self, arguments: Sequence[str], environment: Mapping[str, str]
+    ) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
             [sys.executable, *arguments],
             cwd=ROOT,
             env=dict(environment),
@@ -106,12 +111,15 @@ class Site:
 
     flags: tuple[str, ...]  # of scripts/train.py, but for --workdir
     environment: Mapping[str, str]
+    begin: type[Process] = Process
 
     def start(self, workdir: Path, script: str = "train", **changes: str) -> Process:
         """changes: of the environment."""
         flags = self.flags if script == "train" else ()
         environment = {**self.environment, **changes}
-        return Process([f"scripts/{script}.py", *flags, f"--workdir={workdir}"], environment, LIMIT)
+        return self.begin(
+            [f"scripts/{script}.py", *flags, f"--workdir={workdir}"], environment, LIMIT
+        )
 
     def finish(self, workdir: Path, script: str = "train", **changes: str) -> Ended:
         return self.start(workdir, script, **changes).end()

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.conftest import OLDER_FUSIONS
 
 # Compared with PyTorch is what users' programs do. XLA reads this when JAX first asks for devices.
 os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].replace(OLDER_FUSIONS, "")
+forked.IMPORTED.clear()  # TensorFlow is: its LLVM and PyTorch's do not go together
 HAS_TORCH = all(importlib.util.find_spec(name) for name in ("torch", "torchvision"))
 collect_ignore_glob = [] if HAS_TORCH else ["test_*.py"]
 
