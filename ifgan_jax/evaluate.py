@@ -102,6 +102,7 @@ def evaluate_run(
             )
             write_json(workdir / "metrics.json", results)
             report.write_report(workdir)
+    hosts.barrier("tested")  # at the end JAX waits minutes for the first process, not longer
     return results
 
 

@@ -108,6 +108,14 @@ def _initialize(
         jax.local_device_count(),
         jax.device_count(),
     )
+    tasks = re.match(r"\d+", os.environ.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    gpus = int(os.environ.get("SLURM_GPUS_ON_NODE", 0))
+    if tasks and int(tasks[0]) < gpus:
+        LOGGER.warning(
+            "%s of the %d GPUs of a node are used: under SLURM JAX gives each task one; start as "
+            "many tasks as GPUs (--ntasks-per-node=%d)",
+            *(tasks[0], gpus, gpus),
+        )
     if not is_first():
         logging.getLogger("ifgan_jax").setLevel(logging.ERROR)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import jax
 from ml_collections import ConfigDict
 
 from ifgan_jax import build, hosts, sharding
-from ifgan_jax.checkpoint import Checkpoints, check_metadata, restore_tree
+from ifgan_jax.checkpoint import MANIFEST, Checkpoints, check_metadata, restore_tree
 from ifgan_jax.data.audit import SHOWN
 from ifgan_jax.data.faces import Load, load_prepared
 from ifgan_jax.data.parts import Parts
 from ifgan_jax.data.pipeline import num_batches, num_left_out
 from ifgan_jax.data.protocol import class_names
 from ifgan_jax.evaluate import check_data, evaluate_run, load_run_parts
+from ifgan_jax.files import read_file
 from ifgan_jax.loop import Interruption, Run
 from ifgan_jax.models.pretrained import fit_stem
 from ifgan_jax.predict import restore
@@ -27,6 +29,7 @@ from ifgan_jax.workdir import (
     config_hash,
     lock,
     told,
+    versions,
     write_json,
 )
 
@@ -58,13 +61,14 @@ def train(
     check_workdir(workdir, config)
     with lock(workdir) if hosts.is_first() else contextlib.nullcontext():
         checkpoints = Checkpoints(workdir / "checkpoints")
-        pretrained = None if checkpoints.steps() else build.check_pretrained(config)
+        begun = hosts.of_first(len(checkpoints.steps()))  # others may see an older listing
+        pretrained = None if begun else build.check_pretrained(config)
         with hosts.in_turn("data"):  # rendered or cut into folds where that was not yet done
             parts = load_run_parts(config, load)
-        _check_processes_agree(config, parts, workdir)
+        _check_processes_agree(config, parts, workdir, pretrained)
         steps_per_epoch = _steps_per_epoch(config, parts)
         compiled = build.compile_steps(config, make(config, steps_per_epoch), mesh)
-        state, progress = _start(config, compiled, checkpoints, parts, pretrained)
+        state, progress = _start(config, compiled, checkpoints, parts, pretrained, bool(begun))
         if hosts.is_first():
             with told(f"a file of {workdir}"):
                 claim(workdir, config)
@@ -109,10 +113,17 @@ def _steps_per_epoch(config: ConfigDict, parts: Parts) -> int:
     return steps
 
 
-def _check_processes_agree(config: ConfigDict, parts: Parts, workdir: Path) -> None:
-    """An error in all processes unless they have one config, the same data and one workdir."""
+def _check_processes_agree(
+    config: ConfigDict, parts: Parts, workdir: Path, pretrained: Path | None
+) -> None:
+    """An error in all processes unless code, config, weights and data are one, and the workdir."""
+    remedy = "bring all hosts to one commit and the same versions"
+    hosts.check_same("commit or versions", json.dumps(versions()), remedy)
     remedy = "start the same command in all processes"
     hosts.check_same("config", config.to_json_best_effort(), remedy)
+    manifest = pretrained / MANIFEST if pretrained else None
+    weights = read_file(manifest).decode() if manifest and manifest.exists() else ""
+    hosts.check_same("weights", weights, f"copy {pretrained} of one host to the others")
     remedy = f"prepare {config.data.name} once, and copy data.data_dir to every host"
     hosts.check_same("data", parts.data_hash + parts.folds_hash, remedy)
     hosts.check_shared(workdir)
@@ -124,12 +135,13 @@ def _start(
     checkpoints: Checkpoints,
     parts: Parts,
     pretrained: Path | None,
+    begun: bool,
 ) -> tuple[GanState, dict[str, Any]]:
-    """The last whole checkpoint and its metadata, or a fresh state and position 0."""
+    """The last whole checkpoint and its metadata, or, unless `begun`, a fresh state and step 0."""
     template = build.abstract_state(compiled, config)
     for folder in checkpoints.unfinished():
         LOGGER.warning("%s was cut short (it has no manifest); passed over", folder)
-    if hosts.of_first(len(checkpoints.steps())):
+    if begun:
         state, progress = checkpoints.restore_latest(template)
         check_metadata(checkpoints.directory, progress)
         check_data(config, parts, progress)

@@ -79,24 +79,43 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
 def lock(workdir: Path) -> Iterator[None]:
     """Hold `workdir`, or a folder of answers, for this process; one that died holds nothing.
 
+    By a file in it, as on a network disk the lock of a folder holds for one host alone.
+
     Raises BlockingIOError when another process holds it, OSError where there are no locks.
     """
-    folder = os.open(workdir, os.O_RDONLY)
+    path = workdir / ".lock"
+    held = _locked(path)
     try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(
-                f"{workdir} is in use by another process: wait for it, or choose another folder"
-            ) from error
-        except OSError as error:
-            raise OSError(
-                f"{workdir} cannot be locked ({error}), which keeps two processes apart: choose a "
-                "folder on another file system"
-            ) from error
         yield
     finally:
-        os.close(folder)
+        with contextlib.suppress(OSError):  # the disk may be read-only by now
+            path.unlink()
+        os.close(held)
+
+
+def _locked(path: Path) -> int:
+    """The open file `path`, made if absent, locked."""
+    while True:
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise OSError(f"workdir {path.parent} cannot be written: {error}") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+                return file
+        except BlockingIOError as error:
+            os.close(file)
+            raise BlockingIOError(
+                f"{path.parent} is in use by another process: wait for it, or choose another folder"
+            ) from error
+        except OSError as error:
+            os.close(file)
+            raise OSError(
+                f"{path.parent} cannot be locked ({error}), which keeps two processes apart: "
+                "choose a folder on another file system"
+            ) from error
+        os.close(file)  # its holder has just removed it
 
 
 def claim(workdir: Path, config: ConfigDict) -> None:

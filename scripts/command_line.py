@@ -28,6 +28,7 @@ COLLECT = (10_000, 10, 1_000)
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 SILENT = re.compile(r"[/\\](orbax|tensorflow_datasets|jax2onnx|onnx_ir)[/\\]")
 TOLD = (ValueError, OSError, FloatingPointError, ImportError)  # as one line; hosts.py does so, too
+OWN_CACHE: list[Path] = []  # of compiled programs, where the user names none
 T = TypeVar("T")
 LOGGER = logging.getLogger("ifgan_jax")
 
@@ -64,7 +65,7 @@ def run(
         except TOLD as error:
             raise SystemExit(f"error: {error}") from error
         except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):  # JAX's
+            if not is_want_of_memory(error):
                 raise
             first = (str(error) or "MemoryError").splitlines()[0]
             raise SystemExit(f"error: not enough memory ({first}): {LESS_MEMORY}") from error
@@ -73,6 +74,11 @@ def run(
             raise SystemExit(130) from None  # 128 + SIGINT, as shells say it
 
     app.run(guarded, argv=list(arguments or sys.argv), flags_parser=parse)
+
+
+def is_want_of_memory(error: Exception) -> bool:
+    """The host's, or a device's, which JAX tells as a RuntimeError."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _silence_libraries() -> None:
@@ -178,9 +184,25 @@ def keep_compiled() -> None:
     except (OSError, RuntimeError) as error:  # RuntimeError: there is no home
         LOGGER.warning("each start will compile anew: no folder for compiled programs (%s)", error)
         return
+    OWN_CACHE.append(folder)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
     if jax := sys.modules.get("jax"):  # it has read its environment already
         jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def keep_shared_programs_only() -> None:
+    """One of several processes keeps none, but in a folder that JAX_COMPILATION_CACHE_DIR names.
+
+    Only the first process writes them. In folders of their own the others would find none at the
+    next start, compile, and on GPUs, where they share the search for the fastest kernels, wait a
+    day for the first one's part of it, which has found its programs and does not search.
+    """
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    if jax.process_count() > 1 and OWN_CACHE:
+        jax.config.update("jax_enable_compilation_cache", False)
+        compilation_cache.reset_cache()  # it has been asked for a small program by now
 
 
 def forget_run() -> None:

@@ -94,7 +94,9 @@ def run_all(runs: list[Run], output: Path) -> list[str]:
         except BlockingIOError as error:
             LOGGER.warning("left to the process that is at it: %s", error)
             continue
-        except (ValueError, OSError, FloatingPointError) as error:
+        except (ValueError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not command_line.is_want_of_memory(error):
+                raise
             LOGGER.warning("failed: %s", error)
             results.write_failure(output / "results", run.method, run.config, error)
             failed.append(run.name)

@@ -30,6 +30,7 @@ def main() -> None:
     from ifgan_jax.train import train
 
     with hosts.connected(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value):
+        command_line.keep_shared_programs_only()
         results = train(CONFIG.value, Path(WORKDIR.value))
         if results is not None and hosts.is_first():
             accuracy = results["test_accuracy"]

@@ -26,6 +26,9 @@ def main():
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     print(float(jax.jit(lambda x: (x @ x).sum())(jax.numpy.ones((50, 50)))))
     print("at", jax.config.jax_compilation_cache_dir)
+    jax.process_count = lambda: 2
+    command_line.keep_shared_programs_only()
+    jax.jit(lambda x: (x + x).sum())(jax.numpy.ones((50, 50)))
 command_line.run(main, ["program"])
 """
 
@@ -226,6 +229,12 @@ def test_the_folder_is_where_the_user_says_or_nowhere(tmp_path: Path):
     assert f"at {home}/.cache/ifgan_jax/compiled\n" in start(HOME=str(home)).stdout
     given = start(HOME=str(home), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "given"))
     assert f"at {tmp_path}/given\n" in given.stdout
+    # Then as one of two processes: kept where the user said, as all of them may share that.
+    kept = [
+        len(list(path.glob("jit__lambda*-cache")))
+        for path in (home / ".cache/ifgan_jax/compiled", tmp_path / "given")
+    ]
+    assert kept == [1, 2]
     (tmp_path / "file").touch()
     done = start(XDG_CACHE_HOME=str(tmp_path / "file"))  # no folder can be made there
     assert done.stdout == "125000.0\nat None\n"

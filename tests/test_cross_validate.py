@@ -6,6 +6,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import jax
 import pytest
 
 from configs import default, overlays
@@ -88,20 +89,29 @@ def test_island_and_center_loss_alone_are_values_of_the_baseline():
 def test_a_failed_run_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     plan = cross_validate.plan(tiny_config.get_config(), [], METHODS, ["0"], ["0"])
 
+    errors = iter([jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9G"), MemoryError("b"),
+                   FloatingPointError("generator/l1 is nan at step 3")])  # fmt: skip
+
     def train(config, workdir):
         if not config.generator.attention:
-            raise FloatingPointError("generator/l1 is nan at step 3")
+            raise next(errors)
         if config.method == "baseline":
             raise BlockingIOError("in use by another process")
         metrics = {"test_accuracy": 0.5, "confusion": [[1]], "class_names": ["fear"]}
         return {**metrics, "data_hash": "d", "folds_hash": "f"}
 
     monkeypatch.setattr(train_module, "train", train)
+    for told in ("RESOURCE_EXHAUSTED: 9G", "b"):  # as a smaller device than the others need
+        cross_validate.run_all(plan, tmp_path)
+        assert [failure.error for failure in collect([tmp_path / "results"])[1]] == [told]
     failed = cross_validate.run_all(plan, tmp_path)
     assert [name.split("-")[1] for name in failed] == ["no_attention"]
     found, failures = collect([tmp_path / "results"])
     assert [result.method for result in found] == ["ifgan"]
     assert [(f.name, f.error) for f in failures] == [(failed[0], "generator/l1 is nan at step 3")]
+    errors = iter([RuntimeError("of ours")])
+    with pytest.raises(RuntimeError, match="of ours"):
+        cross_validate.run_all(plan, tmp_path)
 
 
 def test_what_is_missing_is_told_before_any_run(tmp_path: Path):

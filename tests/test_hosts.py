@@ -1,5 +1,6 @@
 """Several processes on this machine, talking by gloo: the same numbers, and one end for all."""
 
+import dataclasses
 import os
 import pickle
 import shutil
@@ -17,12 +18,14 @@ import numpy as np
 import pytest
 
 from ifgan_jax import hosts
+from ifgan_jax.evaluate import load_run_parts
 from ifgan_jax.models.classifier import RESNETS
-from ifgan_jax.train import train
+from ifgan_jax.train import _check_processes_agree, train
 from ifgan_jax.workdir import read_metrics
 from scripts.campaigns.process import Process, rows
 from tests import host_process, runs, tiny, tiny_config
 from tests.conftest import QUICK_COMPILATION
+from tests.forked import Forked
 
 PROCESSES = 2
 # Largest relative differences of one float32 step on 2 × 2 devices and on 1, five times what was
@@ -53,7 +56,7 @@ class Processes(NamedTuple):
         command = ["-m", "tests.host_process", task, *flags, *joined]
         environment = {**runs.environment(), "XLA_FLAGS": devices}
         each = [[f"--process_id={i}", *(own(i) if own else [])] for i in range(PROCESSES)]
-        return cls([Process([*command, *its], environment, runs.LIMIT) for its in each])
+        return cls([Forked([*command, *its], environment, runs.LIMIT) for its in each])
 
     @classmethod
     def train(cls, workdir: Path, epochs: int, changes: dict[str, Any]) -> "Processes":
@@ -138,6 +141,37 @@ def test_alone_nothing_is_exchanged(tmp_path: Path):
         hosts.check_same("text", "a", "")
         hosts.check_shared(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_processes_have_to_agree_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """All that decides a number, and is not written by the first process."""
+    config, parts = tiny_config.get_config(), load_run_parts(tiny_config.get_config())
+    texts: dict[str, str] = {}
+    monkeypatch.setattr(hosts, "check_same", lambda what, text, _: texts.update({what: text}))
+    _check_processes_agree(config, parts, tmp_path, None)
+    before = dict(texts)
+    assert before["weights"] == ""
+    (tmp_path / "manifest.json").write_text("{}")
+    monkeypatch.setattr("ifgan_jax.workdir.commit", lambda: "another")
+    config.seed = 1
+    other = dataclasses.replace(parts, folds_hash="another")
+    _check_processes_agree(config, other, tmp_path, tmp_path)
+    assert before.keys() == texts.keys() == {"commit or versions", "config", "weights", "data"}
+    assert not [what for what, text in texts.items() if text == before[what]]
+
+
+@pytest.mark.parametrize(("tasks", "told"), [("1(x4)", True), ("4(x2)", False)])
+def test_gpus_that_nobody_uses_are_told(
+    tasks: str, told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Under SLURM JAX gives each task one."""
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given, **options: None)
+    monkeypatch.setattr("faulthandler.disable", lambda: None)
+    monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", tasks)
+    monkeypatch.setenv("SLURM_GPUS_ON_NODE", "4")
+    with caplog.at_level("INFO", logger="ifgan_jax"):
+        hosts._initialize(None, None, None)
+    assert ("1 of the 4 GPUs of a node are used" in caplog.text) == told
 
 
 @pytest.fixture(scope="module")

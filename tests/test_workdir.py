@@ -1,5 +1,6 @@
 """A run's folder: ownership, metrics that survive being cut off."""
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -157,8 +158,25 @@ def test_one_process_at_a_time(tmp_path: Path):
     message = "in use by another process"
     with lock(tmp_path), pytest.raises(OSError, match=message), lock(tmp_path):
         pass
-    with lock(tmp_path):
-        assert not list(tmp_path.iterdir())
+    with lock(tmp_path):  # by a file: of a folder's lock a network disk tells no other host
+        assert [path.is_file() for path in tmp_path.iterdir()] == [True]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_whose_file_its_holder_has_just_removed_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    real = fcntl.flock
+
+    def late(file: int, operation: int) -> None:
+        real(file, operation)
+        monkeypatch.setattr("fcntl.flock", real)
+        (tmp_path / ".lock").unlink()
+
+    monkeypatch.setattr("fcntl.flock", late)
+    message = "in use by another process"
+    with lock(tmp_path), pytest.raises(BlockingIOError, match=message), lock(tmp_path):
+        pass
 
 
 def test_what_is_no_lock_of_another_is_not_called_so(

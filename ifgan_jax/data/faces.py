@@ -151,9 +151,10 @@ def available_memory() -> float:
         left = 1024.0 * int(lines["MemAvailable"].split()[0])
     groups = PROCESS_GROUPS.read_text().splitlines() if PROCESS_GROUPS.exists() else []
     for own in (line.removeprefix("0::/") for line in groups if line.startswith("0::/")):
-        limit, used = (GROUPS / own / f"memory.{name}" for name in ("max", "current"))
-        if limit.exists() and (most := limit.read_text().strip()) != "max":
-            left = min(left, float(most) - float(used.read_text()))
+        for group in (GROUPS / own, *(GROUPS / own).parents):  # limits of a job bind its tasks
+            limit, used = (group / f"memory.{name}" for name in ("max", "current"))
+            if limit.exists() and (most := limit.read_text().strip()) != "max":
+                left = min(left, float(most) - float(used.read_text()))
     return left
 
 
