@@ -61,6 +61,18 @@ def test_rotation_is_uniform_within_its_bounds():
     assert angles.std() == pytest.approx(5 / math.sqrt(3), rel=0.15)
 
 
+def test_flips_and_angles_are_drawn_apart():
+    """A ramp falls where it was flipped, whatever its angle."""
+    ramp = np.broadcast_to(np.linspace(40, 200, 33)[None, None, :, None], (400, 33, 33, 1))
+    options = Augmentation(crop=33, max_rotation=5.0, flip_probability=0.5)
+    y = np.asarray(augment(jax.random.key(0), jnp.asarray(ramp.astype(np.uint8)), options))
+    down, across = (np.gradient(y[:, 8:25, 8:25, 0], axis=i).mean((1, 2)) for i in (1, 2))
+    angle, flipped = np.arctan(down / across), across < 0
+    assert 160 < flipped.sum() < 240
+    assert abs(np.corrcoef(angle, flipped)[0, 1]) < 0.15  # three deviations of 400 draws
+    assert abs(np.corrcoef(np.abs(angle), flipped)[0, 1]) < 0.15
+
+
 def test_same_key_same_numbers_and_another_image_in_the_batch_changes_nothing():
     x, options = images(), Augmentation(crop=6, max_rotation=5.0, flip_probability=0.5)
     y = augment(jax.random.key(0), x, options)

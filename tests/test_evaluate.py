@@ -1,30 +1,45 @@
 """Evaluation: independent of batching and order; its figures against what they mean."""
 
+import csv
+import dataclasses
 import json
 import shutil
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
+import dm_pix as pix
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ifgan_jax import build, sharding
-from ifgan_jax.attention_maps import QUERY_POINTS, attention_maps
+from ifgan_jax.attention_maps import QUERY_POINTS, attention_maps, draw_attention
 from ifgan_jax.augment import prepare
+from ifgan_jax.checkpoint import Checkpoints
+from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.parts import Parts
-from ifgan_jax.data.protocol import Expression
+from ifgan_jax.data.protocol import Expression, class_names
 from ifgan_jax.data.synthetic import face
 from ifgan_jax.evaluate import (
     evaluate_run,
     generation_metrics,
     load_run_parts,
 )
+from ifgan_jax.loop import Interruption, Run
 from ifgan_jax.metrics import confusion_matrix
 from ifgan_jax.models.attention import attention_rows as plain_rows
-from ifgan_jax.predict import HostPrediction, open_run, predict_all, predict_faces, restore
+from ifgan_jax.predict import (
+    HostPrediction,
+    Restored,
+    open_run,
+    predict_all,
+    predict_faces,
+    restore,
+)
 from ifgan_jax.state import GanState
+from ifgan_jax.train import train
 from ifgan_jax.workdir import read_metrics
 from tests import runs, tiny_config
 
@@ -108,6 +123,10 @@ def test_a_perfect_generator_and_its_readers(tested):
     assert reads_generated["ssim"] == pytest.approx(1, abs=1e-5)
     off = figures(parts, perfect + np.float32(0.02), lambda source, face: by_nearest(face))
     assert off["psnr"] == pytest.approx(40, abs=1e-3)  # 0.01 of the range everywhere
+    others = figures(parts, perfect[::-1].copy(), lambda source, face: by_nearest(face))
+    pairs = zip((perfect[::-1] + 1) / 2, (perfect + 1) / 2, strict=True)
+    assert others["ssim"] == pytest.approx(np.mean([pix.ssim(*pair) for pair in pairs]), abs=1e-5)
+    assert others["ssim"] < 0.9
     assert reads_generated["accuracy_wrong_average"] == 1  # only the source half was replaced
     assert reads_generated["accuracy_generated_shuffled"] < 0.7
     reads_source = figures(parts, perfect, lambda source, face: by_nearest(np.asarray(source)))
@@ -148,6 +167,16 @@ def test_attention_maps_are_rows_of_the_decoders_attention(tested):
     np.testing.assert_allclose(maps[:, 0].reshape(2, 64), plain_rows(query, key)[:, eye], rtol=1e-4)
 
 
+def test_query_points_are_marked_where_they_are_asked():
+    """Row and column, shares of the sides, on the generated face and each on its own map."""
+    faces = np.zeros((1, 32, 32, 1), np.float32)
+    figure = draw_attention(faces, faces, np.ones((1, 3, 8, 8), np.float32), ["fear"])
+    marks = [[line.get_xydata()[0].tolist() for line in axis.lines] for axis in figure.axes]
+    expected = [[c * 32, r * 32] for r, c in QUERY_POINTS.values()]
+    assert marks[:2] == [[], pytest.approx(np.array(expected))]
+    assert marks[2:] == [[pytest.approx(point)] for point in expected]
+
+
 def test_a_run_leaves_everything(finished: Path):
     """Train as a user does: metrics, predictions, pictures and a report, and no error."""
     results = json.loads((finished / "metrics.json").read_text())
@@ -184,6 +213,58 @@ def test_a_run_leaves_everything(finished: Path):
     assert not set(folds["train"]) & set(folds["validation"])
 
 
+def labelled(faces: Faces, said: np.ndarray, wrong: int) -> Faces:
+    """The faces with labels by which all answers but `wrong` of them are right."""
+    labels = said.copy()
+    labels[:wrong] = (labels[:wrong] + 1) % 6
+    return dataclasses.replace(faces, labels=labels.astype(faces.labels.dtype))
+
+
+def test_the_validation_part_validates(tested, tmp_path: Path):
+    compiled, state, parts = tested
+    said = [
+        predict_all(compiled, state, faces, 12).probabilities.argmax(-1)
+        for faces in (parts.validation, parts.test)
+    ]
+    parts = dataclasses.replace(
+        parts,
+        validation=labelled(parts.validation, said[0], wrong=3),
+        test=labelled(parts.test, said[1], wrong=7),
+    )
+    given = (tiny_config.get_config(), compiled, mock.Mock(spec=Checkpoints), parts, 6, {})
+    assert Run(*given, tmp_path, Interruption())._validate(state) == 9 / 12
+
+
+def test_the_selected_checkpoint_is_tested_and_the_last_beside_it(
+    tested, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Two unlike states: accuracies, and each cell of predictions.csv."""
+    compiled, selected, parts = tested
+    head = jax.tree.map(jnp.negative, selected.classifier.params["head"])
+    params = {**selected.classifier.params, "head": head}
+    last = selected.replace(classifier=selected.classifier.replace(params=params))
+    said, by_last = (
+        predict_all(compiled, state, parts.test, 12).probabilities for state in (selected, last)
+    )
+    test = labelled(parts.test, said.argmax(-1), wrong=4)
+    parts = dataclasses.replace(parts, test=test)
+    names = class_names(6)
+    progress = {"step": 18, "class_names": names, "versions": {"commit": "abc"}}
+    progress |= {"data_hash": parts.data_hash, "folds_hash": parts.folds_hash}
+    monkeypatch.setattr("ifgan_jax.evaluate._draw", lambda *given: None)
+    monkeypatch.setattr("ifgan_jax.report.write_report", lambda workdir: None)
+    given = (tiny_config.get_config(), compiled, Restored(selected, last, 0.5, progress), parts)
+    found = evaluate_run(tmp_path, *given)
+    assert found["test_accuracy"] == 8 / 12
+    assert found["test_accuracy_last"] == np.mean(by_last.argmax(-1) == test.labels) < 8 / 12
+    with (tmp_path / "predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    for row, who, label, shares in zip(rows, test.subjects, test.labels, said, strict=True):
+        told = row["subject"], row["label"], row["predicted"]
+        assert told == (who, names[label], names[shares.argmax()])
+        assert [float(row[name]) for name in names] == pytest.approx(shares.tolist(), abs=2e-6)
+
+
 def test_evaluating_again_gives_the_same_figures(finished: Path, tmp_path: Path):
     copy = Path(shutil.copytree(finished, tmp_path / "copy"))
     (copy / "metrics.json").unlink()
@@ -202,16 +283,22 @@ def test_evaluating_again_gives_the_same_figures(finished: Path, tmp_path: Path)
     ],
 )
 def test_other_data_or_folds_than_the_runs_are_refused(
-    change: dict, message: str, finished: Path, tmp_path: Path
+    change: dict, message: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Trained subjects would be tested as unseen ones."""
+    """Trained subjects would be tested as unseen ones: at an evaluation, and at a resume."""
     copy = Path(shutil.copytree(finished, tmp_path / "copy"))
     config, compiled = open_run(copy)
     other = config.copy_and_resolve_references()
     other.update_from_flattened_dict(change)
+    parts = load_run_parts(other)
     with pytest.raises(ValueError, match=message):
-        evaluate_run(copy, config, compiled, restore(copy, config, compiled), load_run_parts(other))
-    assert (copy / "metrics.json").read_bytes() == (finished / "metrics.json").read_bytes()
+        evaluate_run(copy, config, compiled, restore(copy, config, compiled), parts)
+    monkeypatch.setattr("ifgan_jax.train.load_run_parts", lambda config, load: parts)
+    config.epochs = 4
+    with pytest.raises(ValueError, match=message):
+        train(config, copy)
+    for name in ("metrics.json", "metrics.jsonl"):
+        assert (copy / name).read_bytes() == (finished / name).read_bytes()
 
 
 def test_evaluating_nothing_says_so(tmp_path: Path):

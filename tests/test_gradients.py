@@ -248,3 +248,7 @@ def test_gradient_norm_at_the_features(float64_example, x64):
     assert float(grads.metrics["classifier/softmax_fake_gradient"]) == pytest.approx(
         float(expected), rel=1e-9
     )
+    apart = grads.features - state.centres[jnp.repeat(label, 2)]  # the mean of their squares
+    assert float(grads.metrics["classifier/island_gradient"]) == pytest.approx(
+        float(2 * jnp.linalg.norm(apart) / apart.size), rel=1e-9
+    )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ifgan_jax.checkpoint import write_manifest
+from ifgan_jax.predict import Predictor
 from ifgan_jax.train import train
 from scripts.campaigns.faults import enlarge, files, flip
 from scripts.campaigns.process import Ended, rows
@@ -90,6 +91,9 @@ def test_damaged_best_checkpoint_is_not_passed_off(finished: Path, tmp_path: Pat
     status, output = runs.finish("evaluate", f"--workdir={workdir}")
     assert status == 0, output
     assert json.loads((workdir / "metrics.json").read_text())["selected_step"] == int(before.name)
+    assert int(Predictor.load(workdir).state.step) == int(before.name)
+    answers = [(run / "predictions.csv").read_bytes() for run in (workdir, finished)]
+    assert answers[0] != answers[1]
     flip(max(files(before / "state"), key=lambda path: path.stat().st_size), random.Random(0))
     status, output = runs.finish("evaluate", f"--workdir={workdir}")
     assert status == 0, output

@@ -225,13 +225,15 @@ def test_players_and_centres_are_updated_by_their_own_rules(x64):
     state, batch, targets = tiny.state(nets), tiny.batch(SIZE), tiny.targets(np.float64)
     batch = Batch(batch.image[:, 2:-2, 2:-2], batch.label)  # the crop is the whole image
     step = compiled(nets, tiny.objective(), STILL, 1, train_step)
-    new, _ = step(state, batch, targets, jax.random.key(0))
+    new, metrics = step(state, batch, targets, jax.random.key(0))
     source = to_model_range(batch.image).astype(jnp.float64)
     gradients = jax.jit(partial(gan_gradients, networks=nets, objective=tiny.objective()))
     grads = gradients(state, source, targets[batch.label], batch.label)
     assert grads.features.shape == (2 * SIZE, nets.classifier.num_features)
     twice = jnp.repeat(batch.label, 2)
     for name in PLAYERS:
+        norm = np.linalg.norm(tiny.flattened(getattr(grads, name)))
+        assert float(metrics[f"{name}/gradient"]) == pytest.approx(norm, rel=1e-5)
         before, after = getattr(state, name), getattr(new, name)
         update = jax.jit(getattr(OPTIMIZERS, name).update)
         updates, opt_state = update(getattr(grads, name), before.opt_state, before.params)

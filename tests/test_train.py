@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
@@ -15,7 +16,8 @@ from configs import default
 from ifgan_jax import build, sharding
 from ifgan_jax.arrays import Metrics
 from ifgan_jax.checkpoint import Checkpoints, save_tree
-from ifgan_jax.loop import Interruption
+from ifgan_jax.evaluate import load_run_parts
+from ifgan_jax.loop import Interruption, Run
 from ifgan_jax.state import GanState
 from ifgan_jax.train import train
 from scripts.demo import ROWS, run_demo
@@ -29,6 +31,27 @@ def test_interruption_sees_sigterm_and_gives_the_handler_back():
         os.kill(os.getpid(), signal.SIGTERM)
         assert interruption.requested
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_epoch_that_validates_best_is_selected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of equals the later one; the steps themselves do nothing here."""
+    config = tiny_config.get_config()
+    config.epochs = 4
+    compiled = mock.Mock(spec=build.Compiled, mesh=sharding.make_mesh(jax.devices()[:1]))
+    compiled.train_step = lambda state, *inputs: (state, {})
+    compiled.finite = lambda state: np.array([True])
+    reached = iter((0.2, 0.6, 0.6, 0.4))
+    monkeypatch.setattr(Run, "_validate", lambda run, state: next(reached))
+    checkpoints, parts = mock.Mock(spec=Checkpoints), load_run_parts(config)
+    progress = {"step": 0, "best_step": 0, "best_accuracy": -1.0}
+    with Interruption() as interruption:
+        given = (config, compiled, checkpoints, parts, 6, progress, tmp_path, interruption)
+        Run(*given).epochs(mock.Mock(spec=GanState))
+    saved = [call.kwargs for call in checkpoints.save.call_args_list]
+    assert saved == [
+        {"step": step, "best_step": best} for step, best in ((6, 6), (12, 12), (18, 18), (24, 18))
+    ]
+    assert (progress["best_step"], progress["best_accuracy"]) == (18, 0.6)
 
 
 def test_pretrained_weights_come_in_all_but_the_head(tmp_path: Path):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scripts.benchmarks import document
+from scripts.benchmarks import document, trace
 from tests import runs
 
 TINY = ("--config=tests/tiny_config.py",)
@@ -64,6 +64,9 @@ def test_attention(tmp_path: Path):
     ]
     assert all(side["median_s"] > 0 for side in result["sides"].values())
     assert last["plain_time_over_attend"] > 0
+    products = [side["product_flops"] for side in result["sides"].values()]
+    assert products[0] > products[1]  # its scores are computed twice
+    assert products[2] > products[3]
     assert "at most about" in output
 
 
@@ -75,7 +78,13 @@ def test_input(tmp_path: Path):
     assert math.isclose(
         real["python_s"], real["reading_s"] + real["dispatch_s"] + real["logging_s"]
     )
+    assert real["reading_s"] > 3 * there["reading_s"]  # batches of faces, not one again and again
     assert 0 <= real["idle_share_in_trace"] < 1
+
+
+def test_what_no_operation_covers_is_idle():
+    assert trace.idle([(6, 10), (0, 4), (1, 2), (3, 4)]) == pytest.approx(0.2)
+    assert trace.idle([(1, 3), (2, 5)]) == 0
 
 
 def test_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

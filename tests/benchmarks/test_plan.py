@@ -75,7 +75,7 @@ def test_images_of_a_run_are_the_papers():
 FOUND: dict[str, Any] = {
     "topology": "v5e:2x2",
     "chips": 4,
-    "limit_bytes": 100,
+    "limit_bytes": 10**11,
     "flops": 5e12,
     "product_flops": 4e12,
     "product_bytes": 8e9,
@@ -138,15 +138,15 @@ def run_plan(
 
 
 def test_the_command_says_the_largest_batch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """10 + 2·batch bytes: 45 of 100 fit, so 44 over four chips."""
-    needs = {size: 10 + 2 * size for size in (16, 32, 44)}
+    """10 + 2·batch GB: 45 of 100 fit, so 44 over four chips."""
+    needs = {size: 10**9 * (10 + 2 * size) for size in (16, 32, 44)}
     given = {"largest_batch": True, "effort": -0.5}
     last, result = run_plan(monkeypatch, tmp_path / "plan.json", needs, **given)
     assert last == {
         "benchmark": "plan",
         "size": "demo",
         "fits": True,
-        "hbm_gb": 0.0,
+        "hbm_gb": 74.0,
         "compile_s": 6.0,
         "largest_batch": 44,
     }
@@ -158,13 +158,13 @@ def test_the_command_says_the_largest_batch(monkeypatch: pytest.MonkeyPatch, tmp
 def test_a_promise_that_does_not_hold_is_no_largest_batch(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    needs = {16: 42, 32: 74, 44: 101}
+    needs = {16: 42 * 10**9, 32: 74 * 10**9, 44: 101 * 10**9}
     last, _ = run_plan(monkeypatch, tmp_path / "plan.json", needs, largest_batch=True)
     assert last["largest_batch"] is None
 
 
 def test_a_step_that_does_not_fit_is_a_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    last, result = run_plan(monkeypatch, tmp_path / "plan.json", {32: 101}, plain=True)
+    last, result = run_plan(monkeypatch, tmp_path / "plan.json", {32: 101 * 10**9}, plain=True)
     assert (last["fits"], last["largest_batch"]) == (False, None)
     assert (result["compiled"]["plain"], result["config"]["remat"]) == (True, "none")
 

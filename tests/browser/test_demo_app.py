@@ -1,5 +1,6 @@
 """The demo's page in a browser: pictures given in each way, what it shows, and what it refuses."""
 
+import base64
 import contextlib
 import io
 import re
@@ -22,6 +23,13 @@ from tests import untrained
 from tests.browser.conftest import without_errors
 
 FACE = np.random.default_rng(0).integers(0, 256, (36, 36)).astype(np.uint8)
+# What is drawn in the middle of each cell of side × side, line by line.
+CELLS = """(canvas, side) => {
+  const context = canvas.getContext("2d");
+  const at = (index, size) => Math.floor((index + 0.5) * size / side);
+  return [...Array(side * side).keys()].map((i) => [...context.getImageData(
+    at(i % side, canvas.width), at(Math.floor(i / side), canvas.height), 1, 1).data].slice(0, 3));
+}"""
 # The weights of the map that is shown.
 MAP = "canvas => [...canvas.weights].map((w) => +w.toFixed(7)).join()"
 
@@ -75,9 +83,13 @@ def test_an_upload_is_answered_as_python_answers(page: Page, address: str, answe
         assert line.locator(".number").inner_text() == f"{100 * share:.1f} %"
     best = f"{names[shares.argmax()]}, {100 * shares.max():.1f} %"
     expect(page.locator(".face h2")).to_have_text(best)
+    (answered,) = answerer(png(FACE))["faces"]
+    assert answered["input"] != answered["generated"]
     for which in ("input", "generated"):
-        width = page.locator(f".{which} img").evaluate("image => image.naturalWidth")
-        assert width == 32  # the centre of 36, as the networks see it
+        image = page.locator(f".{which} img")
+        assert image.get_attribute("src") == answered[which]
+        # the centre of 36, as the networks see it
+        assert image.evaluate("image => image.naturalWidth") == 32
 
 
 def test_the_map_of_a_clicked_point_is_that_of_fig_6(page: Page, address: str, answerer: Answerer):
@@ -96,6 +108,8 @@ def test_the_map_of_a_clicked_point_is_that_of_fig_6(page: Page, address: str, a
         face.click(position={"x": x * box["width"], "y": y * box["height"]})
         shown = canvas.evaluate("canvas => [...canvas.weights]")
         np.testing.assert_allclose(shown, expected.ravel(), rtol=1e-4)
+        colours = np.array(canvas.evaluate(CELLS, 8)).sum(-1)  # red, green and blue
+        assert np.corrcoef(colours.ravel(), expected.ravel())[0, 1] > 0.5
 
 
 def test_a_click_and_the_keys_move_the_point(page: Page, address: str):
@@ -113,6 +127,9 @@ def test_a_click_and_the_keys_move_the_point(page: Page, address: str):
     assert sum(map(float, corner.split(","))) == pytest.approx(1, abs=1e-4)
     face.press("ArrowRight")
     assert "from row 1, column 2 of 8" in (canvas.get_attribute("aria-label") or "")
+    face.press("ArrowDown")
+    assert "from row 2, column 2 of 8" in (canvas.get_attribute("aria-label") or "")
+    face.press("ArrowUp")
     face.press("ArrowLeft")
     assert canvas.evaluate(MAP) == corner
 
@@ -137,14 +154,22 @@ def test_refusals_are_shown_and_the_next_picture_is_answered(refusing: Page, add
     expect(refusing.locator("#problem")).to_be_empty()
 
 
-def test_a_picture_is_dropped(page: Page, address: str):
+@pytest.mark.parametrize(
+    "event",
+    [
+        'new DragEvent("drop", { dataTransfer: data, cancelable: true })',
+        'new ClipboardEvent("paste", { clipboardData: data })',
+    ],
+    ids=["dropped", "pasted"],
+)
+def test_a_picture_is_dropped_or_pasted(event: str, page: Page, address: str):
     page.goto(address)
     page.evaluate(
         """(bytes) => {
           const data = new DataTransfer();
           data.items.add(new File([new Uint8Array(bytes)], "face.png", { type: "image/png" }));
-          document.dispatchEvent(new DragEvent("drop", { dataTransfer: data, cancelable: true }));
-        }""",
+          document.dispatchEvent(EVENT);
+        }""".replace("EVENT", event),
         list(png(FACE)),
     )
     expect(page.locator("#status")).to_have_text("1 face")
@@ -181,6 +206,9 @@ def test_a_picture_is_taken(camera: Page, address: str):
     expect(camera.locator("#video")).to_have_js_property("readyState", 4)  # it has pictures
     camera.locator("#take").click()
     expect(camera.locator("#status")).to_have_text("1 face")
+    taken = camera.locator(".input img").get_attribute("src") or ""
+    picture = Image.open(io.BytesIO(base64.b64decode(taken.partition("base64,")[2])))
+    assert np.asarray(picture.convert("L")).std() > 10  # the browser's test pattern, not black
     camera.locator("#stop").click()
     expect(camera.locator("#live")).to_be_hidden()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ifgan_jax.data import builder as builders
 from ifgan_jax.data.check import check, prepared_builders
@@ -19,6 +20,7 @@ from tests.data import deliveries
 
 import tensorflow_datasets as tfds  # isort: skip
 
+BICUBIC = Image.Resampling.BICUBIC
 CONTEMPT = [s for s in deliveries.ck_sequences() if s[2] == "contempt"][2:4]  # nothing else
 CK_PLUS = [*deliveries.ck_sequences()[:38], *CONTEMPT]
 WRITERS = {
@@ -51,6 +53,16 @@ def test_records_are_the_truth(prepared):
         )
     )  # fmt: skip
     assert found == sorted((int(r.label), r.subject, r.sequence, r.frame, r.split) for r in truth)
+    faces = sets.splits.get("faces")
+    if name in ("bu3dfe", "ck_plus"):  # their pictures are kept without loss
+        for i, label in enumerate(faces.labels.tolist()):
+            number = int(faces.sequences[i][-3:]) if name == "ck_plus" else 0
+            frame = faces.frames[i] + 10 * number * (number > 1) if number else 0
+            given = faces.subjects[i], label, round(float(faces.intensities[i]), 6), frame
+            picture = Image.fromarray(deliveries.patch(*given)).resize((72, 72), BICUBIC)
+            np.testing.assert_array_equal(faces.images[i, ..., 0], picture, str(given))
+    if name == "mmi":
+        assert (faces.intensities == (faces.labels != Expression.NEUTRAL)).all()
     expected = sorted({r.subject for r in truth} - {""})
     if name == "ck_plus":  # folds are cut from contempt's subjects, too
         expected = sorted({subject for subject, _, _ in CK_PLUS})
@@ -178,10 +190,12 @@ def test_scripts_and_tfds_build(tmp_path: Path):
 
 
 def test_given_pictures_are_only_scaled(tmp_path: Path):
-    grey = np.full((10, 20), 77, np.uint8)
-    deliveries.raf_db(tmp_path / "s", lambda *a: grey, {"train": (1,) * 7, "test": (1,) * 7})
+    """Whole, whatever their shape: a ramp down and across, up to what JPEG leaves of it."""
+    ramp = np.rint(np.add.outer(np.linspace(0, 150, 30), np.linspace(0, 100, 60))).astype(np.uint8)
+    deliveries.raf_db(tmp_path / "s", lambda *a: ramp, {"train": (1,) * 7, "test": (1,) * 7})
     builder = builders.open_builder(tmp_path / "d", "raf_db/72_given")
     builders.prepare(builder, tmp_path / "s")
     sets = load_prepared(tmp_path / "d", "raf_db/72_given")
     assert set(sets.splits) == {"train", "test"}
-    assert np.abs(sets.splits["test"].images.astype(int) - 77).max() <= 1
+    expected = np.asarray(Image.fromarray(ramp).resize((72, 72), BICUBIC), int)
+    assert np.abs(sets.splits["test"].images[..., 0] - expected).max() <= 4

@@ -111,7 +111,6 @@ def test_evaluation_keeps_the_tail(faces):
     batches = list(eval_batches(ten, batch_size=4))
     assert num_batches(10, 4, keep_tail=True) == len(batches) == 3
     assert batches[2].index.tolist() == [8, 9, -1, -1]
-    assert batches[2].index.tolist() == [8, 9, -1, -1]
     assert batches[2].image.shape == batches[0].image.shape
     seen = join(tuple(batches))
     real = seen.index >= 0

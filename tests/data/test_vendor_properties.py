@@ -142,8 +142,13 @@ def test_mmi_xml_cut_and_followed_by_anything(cut: int, rest: bytes):
 
 
 @QUICK
-@given(st.from_regex(r"[FM][0-9]{4}_[A-Z]{2}[0-9]{2}[A-Z]{2}_F2D\.(bmp|PNG)", fullmatch=True))
-def test_bu3dfe_names(name: str):
+@given(
+    st.from_regex(r"[FM][0-9]{4}_[A-Z]{2}[0-9]{2}[A-Z]{2}_F2D\.(bmp|PNG)", fullmatch=True),
+    st.sampled_from(["", *bu3dfe.CODES]),
+    st.sampled_from(["", "00", "01", "03", "04", "05"]),
+)
+def test_bu3dfe_names(name: str, known: str, number: str):
+    name = f"{name[:6]}{known or name[6:8]}{number or name[8:10]}{name[10:]}"
     with tempfile.TemporaryDirectory() as folder:
         put(Path(folder), name, b"")
         code, level = name[6:8], int(name[8:10])

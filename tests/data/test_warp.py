@@ -70,9 +70,18 @@ def test_identity_and_what_lies_beyond():
     image = np.asarray(np.kron(face, np.ones((4, 4), np.uint8)))[:256, :256]
     same = np.array([[1.0, 0, 0], [0, 1, 0]])
     np.testing.assert_array_equal(warp(image, same, 256), image)
-    shifted = warp(image, np.array([[1.0, 0, 100], [0, 1, 0]]), 256)
-    np.testing.assert_array_equal(shifted[:, 100:], image[:, :156])
-    np.testing.assert_array_equal(shifted[:, :100], np.repeat(image[:, :1], 100, 1))
+    low = image[:200]  # neither square nor of the frame's size
+    for right, down in ((100, 0), (-100, 0), (0, 100), (0, -100)):
+        shifted = warp(low, np.array([[1.0, 0, right], [0, 1, down]]), 256)
+        row = np.clip(np.arange(256) - down, 0, 199)
+        column = np.clip(np.arange(256) - right, 0, 255)
+        np.testing.assert_array_equal(shifted, low[row][:, column], f"{right}, {down}")
+
+
+def test_rendered_faces_lie_where_photographs_are_put():
+    requests = [Request(0, n, Expression.NEUTRAL, 0.0, 0, 256, "easy") for n in range(10)]
+    points = np.mean([record(request)["landmarks"][:3] for request in requests], axis=0)
+    assert np.abs(points - TEMPLATE).max() < 4
 
 
 def test_a_picture_that_shrinks_is_averaged():

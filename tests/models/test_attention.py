@@ -45,6 +45,19 @@ def test_equals_the_plain_formula(block: int, scale: float, dtype, tolerance: fl
         assert relative_error(mine, reference) < tolerance
 
 
+def test_scores_of_bfloat16_are_float32s():
+    """Rounded to bfloat16, scores of 50 are off by an eighth and their weights by a tenth."""
+    query, key, value = (x.astype(jnp.bfloat16) for x in inputs(30, 50.0))
+    rows = attention_rows(query, key)
+    assert rows.dtype == jnp.float32
+    exact = [np.asarray(x, np.float64) for x in (query, key, value)]
+    scores = exact[0] @ exact[1].swapaxes(1, 2)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    np.testing.assert_allclose(rows, weights, atol=1e-5)
+    assert relative_error(attend(query, key, value, 210), weights @ exact[2]) < 1e-2
+
+
 @pytest.mark.parametrize("width", [1, 2])
 @pytest.mark.parametrize("block", [64 * 7, 64 * 64])
 def test_large_scores_stay_a_softmax(width: int, block: int):

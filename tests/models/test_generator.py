@@ -95,7 +95,9 @@ def test_attention_sits_where_the_figure_puts_it():
         flat = [dict(jax.tree_util.tree_leaves_with_path(o)) for o in outputs]
         return {path[0].key for path in flat[0] if np.any(flat[0][path] != flat[1][path])}
 
-    assert "encoder_3" in changed_inputs("encoder_attention")
+    encoder = changed_inputs("encoder_attention")
+    assert "encoder_3" in encoder
+    assert "skip_attention" not in encoder
     skip = changed_inputs("skip_attention")
     assert "decoder_2" in skip
     assert not skip & {"encoder_3", "encoder_attention", "up_2"}

@@ -165,6 +165,15 @@ def test_types(compute, kept):
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(kept)}
 
 
+def test_statistics_of_bfloat16_are_float32s():
+    """Away from 0, where a square rounded to bfloat16 loses the variance."""
+    x = jnp.asarray(3 + np.random.default_rng(0).normal(size=(64, 64, 2)), jnp.bfloat16)
+    _, mean, var = layers.normalize(x, jnp.ones(2), jnp.zeros(2))
+    exact = np.asarray(x, np.float64)
+    np.testing.assert_allclose(mean, exact.mean((0, 1)), rtol=1e-4)
+    np.testing.assert_allclose(var, exact.var((0, 1)), rtol=1e-4)
+
+
 def test_batch_norm_momentum_is_pytorchs_tenth():
     norm = layers.BatchNorm(True, jnp.float32, nn.initializers.ones)
     x = jnp.stack([jnp.full((1, 1, 1), 4.0), jnp.full((1, 1, 1), 6.0)])  # mean 5, variance 1

@@ -8,7 +8,7 @@ import pytest
 
 from ifgan_jax.data import align as align_module
 from ifgan_jax.data.align import Aligned, align
-from ifgan_jax.data.detector import Detector
+from ifgan_jax.data.detector import Detection, Detector
 from ifgan_jax.data.photographs import Shot, find_faces
 from ifgan_jax.data.protocol import Expression
 from ifgan_jax.data.synthetic.parallel import Request, record
@@ -71,6 +71,19 @@ def test_policies():
     assert results[2].points[:, 0].min() > both.shape[1]  # the larger one, at the right
     turned, upright = results[3].image.astype(float), results[0].image.astype(float)
     assert np.abs(turned - upright).mean() < 12  # as if it had been upright
+
+
+def test_the_frontal_face_has_its_nose_between_its_eyes():
+    """Drawn by hand: the smaller face is frontal, in the larger the nose lies below one eye."""
+    boxes = np.array([[0, 0, 120, 120], [150, 20, 230, 100]], np.float32)
+    turned = [[40, 50], [80, 50], [85, 70], [45, 95], [75, 95]]
+    frontal = [[175, 50], [205, 50], [190, 65], [180, 80], [200, 80]]
+    points = np.array([turned, frontal], np.float32)
+    detection = Detection(boxes, np.ones(2, np.float32), points, turned=False)
+    picture = np.random.default_rng(0).integers(0, 256, (120, 240)).astype(np.uint8)
+    for dual, expected in ((True, frontal), (False, turned)):
+        face = align_module._aligned(picture, detection, "similarity", 72, dual)
+        np.testing.assert_array_equal(face.points, expected)
 
 
 def test_a_dual_view_gives_the_frontal_face():

@@ -7,9 +7,10 @@ import pytest
 import torch
 from ml_collections import ConfigDict
 
-from scripts.benchmarks import theirs
+from scripts.benchmarks import ours, theirs
+from scripts.benchmarks.system import usable_cores
 from tests import runs, tiny_config
-from tests.parity.twin import Twin
+from tests.parity.twin import Twin, UNet
 
 
 def paper_config() -> ConfigDict:
@@ -26,21 +27,44 @@ def test_every_variant_trains(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self)))
     config = paper_config()
     variant = theirs.VARIANTS[name]
-    other = "step" if variant.sequential else "sequential_step"
+    used, other = "step", "sequential_step"
+    if variant.sequential:
+        used, other = other, used
     monkeypatch.delattr(Twin, other)  # the variant has no use for it
+    seen, original = [], getattr(Twin, used)
+
+    def noted(twin: Twin, *batch: torch.Tensor) -> object:
+        seen.append(batch)
+        return original(twin, *batch)
+
+    monkeypatch.setattr(Twin, used, noted)
+    torch.set_num_threads(1)
     timed = theirs.train_step(config, variant)
     timed.run()
     timed.run()
+    faces = ours.random_faces(config, config.data.crop)
+    assert len(seen) == 2
+    for source, target, label in seen:
+        assert source.permute(0, 2, 3, 1).numpy() == pytest.approx(faces.image / 127.5 - 1)
+        assert (target.shape, label.tolist()) == (source.shape, faces.label.tolist())
+    assert timed.facts["threads"] == torch.get_num_threads() == usable_cores()
     assert len(compiled) == (3 if variant.compiled else 0)
     assert timed.facts["images"] == config.batch_size
     assert timed.finish(0.0)["peak_memory_bytes"] > 0
 
 
-def test_inference_runs():
+def test_inference_runs(monkeypatch: pytest.MonkeyPatch):
+    generated, original = [], UNet.forward
+
+    def noted(network: UNet, source: torch.Tensor) -> torch.Tensor:
+        generated.append(original(network, source))
+        return generated[-1]
+
+    monkeypatch.setattr(UNet, "forward", noted)
     eager = theirs.VARIANTS["PyTorch eager"]
     timed = theirs.inference(paper_config(), 3, eager)
     timed.run()
-    assert timed.facts["images"] == 3
+    assert [len(faces) for faces in generated] == [timed.facts["images"]] == [3]
 
 
 def test_operations(tmp_path: Path):
