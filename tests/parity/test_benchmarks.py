@@ -7,8 +7,8 @@ import pytest
 import torch
 from ml_collections import ConfigDict
 
+from ifgan_jax.data.processes import usable_cores
 from scripts.benchmarks import ours, theirs
-from scripts.benchmarks.system import usable_cores
 from tests import runs, tiny_config
 from tests.parity.twin import Twin, UNet
 
