@@ -99,10 +99,10 @@ def _locked(path: Path) -> int:
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise OSError(f"workdir {path.parent} cannot be written: {error}") from error
+            raise OSError(f"{path.parent} cannot be written: {error}") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
+            if os.fstat(file).st_nlink:
                 return file
         except BlockingIOError as error:
             os.close(file)
