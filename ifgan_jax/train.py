@@ -61,14 +61,15 @@ def train(
     check_workdir(workdir, config)
     with lock(workdir) if hosts.is_first() else contextlib.nullcontext():
         checkpoints = Checkpoints(workdir / "checkpoints")
-        begun = hosts.of_first(len(checkpoints.steps()))  # others may see an older listing
+        # the first process says it: others may see an older listing
+        begun = bool(hosts.of_first(len(checkpoints.steps())))
         pretrained = None if begun else build.check_pretrained(config)
         with hosts.in_turn("data"):  # rendered or cut into folds where that was not yet done
             parts = load_run_parts(config, load)
         _check_processes_agree(config, parts, workdir, pretrained)
         steps_per_epoch = _steps_per_epoch(config, parts)
         compiled = build.compile_steps(config, make(config, steps_per_epoch), mesh)
-        state, progress = _start(config, compiled, checkpoints, parts, pretrained, bool(begun))
+        state, progress = _start(config, compiled, checkpoints, parts, pretrained, begun)
         if hosts.is_first():
             with told(f"a file of {workdir}"):
                 claim(workdir, config)

@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 
 from ifgan_jax import build, sharding
-from ifgan_jax.attention_maps import QUERY_POINTS, attention_maps, draw_attention
+from ifgan_jax.attention_maps import attention_maps
 from ifgan_jax.augment import prepare
 from ifgan_jax.checkpoint import Checkpoints
 from ifgan_jax.data.faces import Faces
 from ifgan_jax.data.parts import Parts
 from ifgan_jax.data.protocol import Expression, class_names
-from ifgan_jax.data.synthetic import face
 from ifgan_jax.evaluate import (
     evaluate_run,
     generation_metrics,
@@ -165,16 +164,6 @@ def test_attention_maps_are_rows_of_the_decoders_attention(tested):
     query, key = (flat @ params[n]["kernel"][0, 0] + params[n]["bias"] for n in ("query", "key"))
     eye = int(0.38 * 8) * 8 + int(0.34 * 8)
     np.testing.assert_allclose(maps[:, 0].reshape(2, 64), plain_rows(query, key)[:, eye], rtol=1e-4)
-
-
-def test_query_points_are_marked_where_they_are_asked():
-    """Row and column, shares of the sides, on the generated face and each on its own map."""
-    faces = np.zeros((1, 32, 32, 1), np.float32)
-    figure = draw_attention(faces, faces, np.ones((1, 3, 8, 8), np.float32), ["fear"])
-    marks = [[line.get_xydata()[0].tolist() for line in axis.lines] for axis in figure.axes]
-    expected = [[c * 32, r * 32] for r, c in QUERY_POINTS.values()]
-    assert marks[:2] == [[], pytest.approx(np.array(expected))]
-    assert marks[2:] == [[pytest.approx(point)] for point in expected]
 
 
 def test_a_run_leaves_everything(finished: Path):
@@ -336,23 +325,3 @@ def test_neutral_is_the_seventh_class():
     found = generation_metrics(prediction, parts.test, parts, classify, config)
     assert 0 <= found["transfer_accuracy"] <= 1
     assert "neutral" in found["identity_variance_by_class"]
-
-
-def test_query_points_lie_on_eye_mouth_and_cheek():
-    """The shares of Fig. 6's points against the rendered faces' true landmarks, centre crop."""
-    size, crop = 72, 64
-    faces = [
-        face(0, subject, Expression.HAPPINESS, 1.0, 0, size=size, difficulty="mild")
-        for subject in range(12)
-    ]
-    landmarks = np.mean([rendered.landmarks for rendered in faces], axis=0)
-    left_eye, _, nose, left_corner, right_corner = (landmarks - (size - crop) / 2) / crop  # x, y
-    cell = 1 / 16  # of the attention map
-    (eye_row, eye_column), (lip_row, lip_column), (cheek_row, cheek_column) = QUERY_POINTS.values()
-    assert abs(eye_column - left_eye[0]) < cell
-    assert abs(eye_row - left_eye[1]) < cell
-    mouth = (left_corner + right_corner) / 2
-    assert abs(lip_column - mouth[0]) < cell
-    assert abs(lip_row - mouth[1]) < cell
-    assert left_eye[1] < cheek_row < mouth[1]
-    assert cheek_column < nose[0] - 2 * cell

@@ -85,6 +85,11 @@ def ck_sequences() -> list[tuple[str, str, str]]:
     return [(*path.split("/"), name) for path, name in pairs]
 
 
+def ck_number(sequence: str, frame: int) -> int:
+    """Which of a person's pictures it is: no two sequences, "001" and on, have one in common."""
+    return frame if sequence == "001" else 10 * int(sequence) + frame
+
+
 def ck_plus(
     root: Path,
     face: Face = patch,
@@ -100,10 +105,9 @@ def ck_plus(
         for i in range(frames):
             at = f"{subject}/{sequence}/{subject}_{sequence}_{i + 3:08d}"
             shown = label if i else E.NEUTRAL
-            number = i if sequence == "001" else 10 * int(sequence) + i
             write(
                 root / "cohn-kanade-images" / f"{at}.png",
-                face(subject, shown, i / (frames - 1), number),
+                face(subject, shown, i / (frames - 1), ck_number(sequence, i)),
             )
             if known and (i == 0 or i >= frames - 3):
                 truth.append(Row(shown, subject, f"{subject}_{sequence}", i))

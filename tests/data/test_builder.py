@@ -56,9 +56,9 @@ def test_records_are_the_truth(prepared):
     faces = sets.splits.get("faces")
     if name in ("bu3dfe", "ck_plus"):  # their pictures are kept without loss
         for i, label in enumerate(faces.labels.tolist()):
-            number = int(faces.sequences[i][-3:]) if name == "ck_plus" else 0
-            frame = faces.frames[i] + 10 * number * (number > 1) if number else 0
-            given = faces.subjects[i], label, round(float(faces.intensities[i]), 6), frame
+            sequence, frame = faces.sequences[i][-3:], int(faces.frames[i])
+            number = deliveries.ck_number(sequence, frame) if name == "ck_plus" else 0
+            given = faces.subjects[i], label, round(float(faces.intensities[i]), 6), number
             picture = Image.fromarray(deliveries.patch(*given)).resize((72, 72), BICUBIC)
             np.testing.assert_array_equal(faces.images[i, ..., 0], picture, str(given))
     if name == "mmi":
