@@ -70,9 +70,16 @@ def check_workdir(workdir: Path, config: ConfigDict) -> None:
     try:
         check_writable(workdir)
     except OSError as error:
-        raise OSError(f"workdir {workdir} cannot be written: {error}") from error
+        raise _unwritable(workdir, error) from error
     if (workdir / "config.json").exists():
         _compare(workdir, read_config(workdir), config)
+
+
+def _unwritable(folder: Path, error: OSError) -> OSError:
+    return OSError(
+        f"{folder} cannot be written ({error}): choose another folder, or see that files can be "
+        "made in it"
+    )
 
 
 @contextlib.contextmanager
@@ -81,7 +88,8 @@ def lock(workdir: Path) -> Iterator[None]:
 
     By a file in it, as on a network disk the lock of a folder holds for one host alone.
 
-    Raises BlockingIOError when another process holds it, OSError where there are no locks.
+    Raises BlockingIOError when another process holds it, OSError where there are no locks, and
+    where .lock cannot be made or is a link.
     """
     path = workdir / ".lock"
     held = _locked(path)
@@ -97,9 +105,9 @@ def _locked(path: Path) -> int:
     """The open file `path`, made if absent, locked."""
     while True:
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
-            raise OSError(f"{path.parent} cannot be written: {error}") from error
+            raise _unwritable(path.parent, error) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(file).st_nlink:

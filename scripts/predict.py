@@ -186,9 +186,10 @@ def rows(predictor: Any, found: Iterator[Any], output: Path) -> Iterator[dict[st
                 "probabilities": None,
             }
             if face.image is not None:
-                shares = [round(share, 6) for share in next(answers).tolist()]
+                answer = next(answers)
+                shares = [round(share, 6) for share in answer.tolist()]
                 row["probabilities"] = dict(zip(predictor.class_names, shares, strict=True))
-                row["predicted"] = predictor.class_names[int(np.argmax(shares))]
+                row["predicted"] = predictor.class_names[int(answer.argmax())]
                 chosen.append(row["predicted"])
                 if PICTURES.value:
                     row["picture"] = f"{number + len(chosen):06d}"

@@ -23,8 +23,8 @@ MADE_ANEW = ("detections", "hashes")
 NEEDS = {"torch_files": "torch", "safetensors": "safetensors", "videos": "av"}
 
 
-# PIL's warnings about pictures, and ml_collections' way to load a config
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow and PyTorch, about what is odd
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # ml_collections' way
 @pytest.mark.parametrize("name", TARGETS)
 def test_bad_input_is_read_or_ends_in_a_clear_error(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

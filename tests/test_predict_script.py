@@ -124,6 +124,25 @@ def pixels(file: Path | io.BytesIO) -> np.ndarray:
     return np.asarray(Image.open(file).convert("L"), np.float64)
 
 
+def test_the_class_is_that_of_the_answer_before_it_is_rounded():
+    program = """
+import numpy as np; from pathlib import Path; from types import SimpleNamespace as Space
+from absl import flags; from scripts import predict
+from ifgan_jax.data.photographs import FoundFace, Shot
+flags.FLAGS(["predict"])
+class Predictor:
+    config, class_names = Space(evaluation=Space(batch_size=8)), ["first", "second"]
+    def __call__(self, images):
+        return Space(probabilities=np.array([[0.49999999, 0.50000001]]))
+face = FoundFace(Shot("a.png", None), np.zeros((4, 4), np.uint8), "ok", "")
+(row,) = predict.rows(Predictor(), iter([face]), Path())
+print(row["predicted"], *row["probabilities"].values())
+"""
+    command = [sys.executable, "-c", program]
+    said = subprocess.run(command, env=runs.environment(), capture_output=True, check=True).stdout
+    assert said.split() == [b"second", b"0.5", b"0.5"]
+
+
 def test_wrong_arguments_are_told_before_anything_is_written(tmp_path: Path):
     flags = [f"--workdir={tmp_path / 'none'}", f"--output={tmp_path / 'answers'}"]
     status, told = runs.finish("predict", *flags)

@@ -53,7 +53,7 @@ def test_check_names_the_keys_that_differ(tmp_path: Path):
 
 def test_check_says_why_it_cannot_write(tmp_path: Path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"workdir .*file/run cannot be written"):
+    with pytest.raises(OSError, match=r"file/run cannot be written .*: choose another folder"):
         check_workdir(tmp_path / "file" / "run", default.get_config())
 
 
@@ -189,6 +189,15 @@ def test_what_is_no_lock_of_another_is_not_called_so(
     message = f"{tmp_path} cannot be locked .* another file system"
     with pytest.raises(OSError, match=message), lock(tmp_path):
         pass
+
+
+def test_a_lock_is_not_made_through_a_link(tmp_path: Path):
+    """Of a run's folder that somebody gave away."""
+    (folder := tmp_path / "given").mkdir()
+    (folder / ".lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match=r"given cannot be written \(.*\.lock"), lock(folder):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["given"]
 
 
 def test_a_history_that_is_no_text_stays(tmp_path: Path):

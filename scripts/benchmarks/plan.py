@@ -1,8 +1,9 @@
 """The train step compiled for a TPU that is not there: does it fit, what does it cost?
 
-    python scripts/benchmark.py plan --config=configs/default.py --config.dtype=bfloat16 \
-        --topology=v5e:2x2 --chips=1
+    python scripts/benchmark.py plan --topology=v5e:2x2 --chips=1
 
+of the paper's run in bfloat16, or of another --size or --config; with its largest batch that is
+three compilations (--nolargest_batch: one).
 Topologies are named as libtpu names them: v4:2x2x1, v5e:2x2, v5p:2x2x1, v6e:2x2, and larger ones up
 to v5e:16x16. A compilation at 224 px takes minutes and about 4 GB of memory. Needs
 make install EXTRAS=tpu, which brings the TPU's compiler; no TPU is touched.
@@ -26,7 +27,7 @@ PLAIN = flags.DEFINE_bool(
 )
 LARGEST_BATCH = flags.DEFINE_bool(
     "largest_batch",
-    False,
+    True,
     "Compile at half the batch too, and at the largest one that a line through both promises.",
 )
 EFFORT = flags.DEFINE_float(
@@ -77,19 +78,37 @@ def training_images(config: ConfigDict) -> int | None:
     return int(images)
 
 
-def bounds(found: report.Result, chip: Chip) -> report.Result:
-    """Seconds below which no step can be: the products at peak rate, and their bytes."""
-    per_chip = {k: found[k] / found["chips"] for k in ("product_flops", "product_bytes")}
-    arithmetic = per_chip["product_flops"] / chip.flops
-    memory = per_chip["product_bytes"] / chip.bandwidth
-    return {"arithmetic_s": arithmetic, "memory_s": memory, "step_s": max(arithmetic, memory)}
+class Bounds(NamedTuple):
+    """Seconds below which no step can be; `unfused` is none of them, but nearer to a step.
+
+    arithmetic: the products at peak rate. memory: the arguments read and the outputs written once;
+    0 where the compiler did not get so far. unfused: each product's operands read from HBM and its
+    result written there, where a compiler may keep some on the chip.
+    """
+
+    arithmetic: float
+    memory: float
+    unfused: float
+
+    @property
+    def step(self) -> float:
+        return max(self.arithmetic, self.memory)
 
 
-def run_length(config: ConfigDict, images: int, step_s: float, chips: int) -> report.Result:
-    """Steps, hours and chip-hours of a whole run at `step_s` a step."""
-    steps = images // config.batch_size * config.epochs
-    hours = steps * step_s / 3600
-    return {"images": images, "steps": steps, "hours": hours, "chip_hours": chips * hours}
+def bounds(found: report.Result, chip: Chip) -> Bounds:
+    """Of a compiled step, on each of its chips."""
+    once = sum(found.get(f"{kind}_bytes", 0.0) for kind in ("arguments", "outputs"))  # of a chip
+    return Bounds(
+        found["product_flops"] / found["chips"] / chip.flops,
+        once / chip.bandwidth,
+        found["product_bytes"] / found["chips"] / chip.bandwidth,
+    )
+
+
+def run_length(config: report.Result, images: int, step_s: float) -> tuple[int, float]:
+    """Steps and hours of a whole run of a flat config at `step_s` a step."""
+    steps = images // config["batch_size"] * config["epochs"]
+    return steps, steps * step_s / 3600
 
 
 def scaling(found: report.Result, step_s: float, chip: Chip) -> list[report.Result]:
@@ -120,7 +139,7 @@ def promised_batch(one: report.Result, other: report.Result) -> int:
 
 
 def find_largest_batch(found: report.Result, config: ConfigDict) -> report.Result:
-    """Two more compilations: half the batch, and the one that the line promises.
+    """Of a batch that fits, by two more compilations: of half of it, and of what the line promises.
 
     `largest_batch` is None when the promised one did not fit.
     """
@@ -144,7 +163,7 @@ def find_largest_batch(found: report.Result, config: ConfigDict) -> report.Resul
 
 
 def main() -> None:
-    size, config = options.chosen()
+    size, config = options.chosen(default="paper")
     generation = TOPOLOGY.value.partition(":")[0]
     if generation not in CHIPS_BY_NAME:
         raise ValueError(
@@ -153,25 +172,21 @@ def main() -> None:
     chip = CHIPS_BY_NAME[generation]
     if LARGEST_BATCH.value and config.batch_size < 2 * CHIPS.value:
         raise ValueError(
-            f"--largest_batch halves batch_size {config.batch_size}: too few for {CHIPS.value}"
+            f"batch_size {config.batch_size} cannot be halved for {CHIPS.value} chips: give "
+            "--nolargest_batch, or a larger one"
         )
     if PLAIN.value:
         with config.unlocked():
             config.remat = "none"
     found = tpu.compile_step(config, TOPOLOGY.value, CHIPS.value, EFFORT.value, PLAIN.value)
-    bound = bounds(found, chip)
     content: report.Result = {
         "device": found.pop("device"),
         "versions": found.pop("versions"),
         "compiled": found,
         "published_rates": chip._asdict(),
-        "bound": bound,
+        "training_images": IMAGES.value or training_images(config),
     }
-    if images := IMAGES.value or training_images(config):
-        content["run"] = run_length(config, images, bound["step_s"], CHIPS.value)
-    if CHIPS.value > 1 and "collectives" in found:
-        content["scaling"] = scaling(found, bound["step_s"], chip)
-    if LARGEST_BATCH.value:
+    if LARGEST_BATCH.value and found["fits"]:  # else the compiler may tell the temporaries alone
         content["larger"] = find_largest_batch(found, config)
     summary = {
         "fits": found["fits"],
@@ -185,6 +200,8 @@ def main() -> None:
 def tables(result: report.Result) -> list[Table]:
     """Memory and compilation; cost and bounds; collectives; the largest batch; the whole run."""
     found, config = result["compiled"], result["config"]
+    chip = Chip(**result["published_rates"])
+    bound = bounds(found, chip)
     said = f"{report.what(result)}, remat {config['remat']}"
     said += ", plain operations" if found["plain"] else ""
     if config["shard_parameters"]:
@@ -192,14 +209,17 @@ def tables(result: report.Result) -> list[Table]:
     where = f"{found['chips']} of {found['topology']}"
     made = [
         _table(f"The train step on {where}, {said}: HBM of each chip", _memory_rows(found)),
-        _table(f"Its cost on {where}, {said}", _cost_rows(result)),
+        _table(f"Its cost on {where}, {said}", _cost_rows(found, chip, bound)),
     ]
-    if "scaling" in result:
-        made.append(_scaling_table(f"Its collectives on {where}, {said}", result))
+    if found["chips"] > 1 and "collectives" in found:
+        rows = scaling(found, bound.step, chip)
+        made.append(_scaling_table(f"Its collectives on {where}, {said}", found, rows))
     if "larger" in result:
         made.append(_table(f"A larger batch on {where}", _larger_rows(result)))
-    if "run" in result:
-        made.append(_table("A whole run, if every step were at its bound", _run_rows(result)))
+    if images := result["training_images"]:
+        steps, hours = run_length(config, images, bound.step)
+        rows_of_run = _run_rows(images, steps, hours, found["chips"])
+        made.append(_table("A whole run, if every step were at its bound", rows_of_run))
     return made
 
 
@@ -213,7 +233,7 @@ def _memory_rows(found: report.Result) -> dict[str, str]:
     rows = {kind: report.size(found[f"{kind}_bytes"]) for kind in kinds if f"{kind}_bytes" in found}
     return {
         **rows,
-        "needed: arguments + outputs - aliased + temporaries + code" if rows else "needed": (
+        "needed: arguments + outputs - aliased + temporaries + code" if rows else "at least": (
             report.size(found["hbm_bytes"])
         ),
         "there, by the compiler": report.size(found["limit_bytes"]),
@@ -226,9 +246,7 @@ def _memory_rows(found: report.Result) -> dict[str, str]:
     }
 
 
-def _cost_rows(result: report.Result) -> dict[str, str]:
-    found, bound = result["compiled"], result["bound"]
-    rates = result["published_rates"]
+def _cost_rows(found: report.Result, chip: Chip, bound: Bounds) -> dict[str, str]:
     rows = {
         "FLOPs of all chips, loop bodies times their trips": report.size(found["flops"], "FLOP"),
         "of matrix products and convolutions": report.size(found["product_flops"], "FLOP"),
@@ -238,22 +256,25 @@ def _cost_rows(result: report.Result) -> dict[str, str]:
         flops, moved = (found[f"compiler_{kind}_loops_once"] for kind in ("flops", "bytes"))
         rows["the compiler's FLOPs a chip, loop bodies once"] = report.size(flops, "FLOP")
         rows["the compiler's bytes a chip, loop bodies once"] = report.size(moved)
-    peak, bandwidth = report.size(rates["flops"], "FLOP/s"), report.size(rates["bandwidth"], "B/s")
+    peak, bandwidth = report.size(chip.flops, "FLOP/s"), report.size(chip.bandwidth, "B/s")
     source = f"docs.cloud.google.com/tpu/docs/{found['topology'].partition(':')[0]}"
     return rows | {
-        f"step, at least, at {peak} ({source})": report.duration(bound["arithmetic_s"]),
-        f"step, at least, at {bandwidth} (the same)": report.duration(bound["memory_s"]),
+        f"step, at least: the products at {peak} ({source})": report.duration(bound.arithmetic),
+        f"step, at least: arguments and outputs at {bandwidth} (the same)": (
+            report.duration(bound.memory) if bound.memory else "not known"
+        ),
+        "the same, with the products' operands and results": report.duration(bound.unfused),
     }
 
 
-def _scaling_table(caption: str, result: report.Result) -> Table:
+def _scaling_table(caption: str, found: report.Result, on_paper: list[report.Result]) -> Table:
     kinds = [
         f"{entry['count']} × {kind} ({report.size(entry['bytes'])})"
-        for kind, entry in sorted(result["compiled"]["collectives"].items())
+        for kind, entry in sorted(found["collectives"].items())
     ]
     rows = tuple(
         (str(row["chips"]), report.duration(row["collectives_s"]), f"{row['efficiency']:.1%}")
-        for row in result["scaling"]
+        for row in on_paper
     )
     header = ("chips, each with as many images", "collectives, on paper", "share of the bound")
     return Table(f"{caption}: {', '.join(kinds)}", header, rows)
@@ -267,11 +288,10 @@ def _larger_rows(result: report.Result) -> dict[str, str]:
     return rows | {"promised by the line through the first two": f"{larger['promised']}, {fits}"}
 
 
-def _run_rows(result: report.Result) -> dict[str, str]:
-    run, found = result["run"], result["compiled"]
+def _run_rows(images: int, steps: int, hours: float, chips: int) -> dict[str, str]:
     return {
-        "training images": f"{run['images']:,}",
-        "steps": f"{run['steps']:,}",
-        f"hours, at least, on {found['chips']} chips": f"{run['hours']:.2f}",
-        "chip-hours, at least": f"{run['chip_hours']:.2f}",
+        "training images": f"{images:,}",
+        "steps": f"{steps:,}",
+        f"hours, at least, on {chips} chips": f"{hours:.2f}",
+        "chip-hours, at least": f"{chips * hours:.2f}",
     }

@@ -11,7 +11,7 @@ from configs import default, demo
 
 # input side in pixels: (stored side, batch, depth of the ResNet); widths are the paper's
 PAPER_WIDTHS = {"96": (110, 16, 18), "224": (256, 4, 101)}
-NAMES = ("demo", *PAPER_WIDTHS)
+NAMES = ("demo", *PAPER_WIDTHS, "paper")
 
 
 def get_config(size: str) -> ConfigDict:
@@ -24,11 +24,14 @@ def get_config(size: str) -> ConfigDict:
         config.generator.output_noise = 0.0  # the paper's step, which the twins compute
         return config.lock()
     config = default.get_config().unlock()
+    config.classifier.pretrained = ""
+    if size == "paper":  # its run on one accelerator: 224 px, batch 50, its data sets
+        config.dtype = "bfloat16"
+        return config.lock()
     stored, config.batch_size, config.classifier.depth = PAPER_WIDTHS[size]
     config.evaluation.batch_size = config.batch_size
     config.data.name = f"fake_faces/{stored}_200"
     config.data.additional = ()
     config.data.image_size = stored
     config.data.crop = int(size)
-    config.classifier.pretrained = ""
     return config.lock()

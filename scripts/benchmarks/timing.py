@@ -10,6 +10,7 @@ import multiprocessing.connection
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,8 +67,9 @@ def alternate(
 ) -> dict[str, Measured]:
     """Build all sides one after another, then let them take turns, in reverse every other round.
 
-    A turn is as many steps as `seconds` hold, at least one. A side that raises, dies or needs more
-    than `limit` seconds to get ready or for a turn has failed; the others go on.
+    A turn is as many steps for each side as `seconds` hold of the fastest one's, at least one: the
+    first after the others' turns may be slower. A side that raises, dies or needs more than `limit`
+    seconds to get ready or for a turn has failed; the others go on.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU is for all sides
     found: dict[str, Measured] = {}
@@ -76,10 +78,12 @@ def alternate(
         for name, side in sides.items():
             workers[name] = _Worker(side, limit, seconds)
             _try(workers[name].get_ready, found, name)
+        ready = [worker.step_seconds for name, worker in workers.items() if name not in found]
+        steps = min(MOST_STEPS, max(1, math.ceil(seconds / min(ready, default=math.inf))))
         for round_ in range(rounds):
             left = [name for name in sides if name not in found]
             for name in reversed(left) if round_ % 2 else left:
-                _try(workers[name].turn, found, name)
+                _try(partial(workers[name].turn, steps), found, name)
         for name in sides:
             if name not in found:
                 _try(workers[name].finish, found, name)
@@ -117,15 +121,19 @@ class _Worker:
         self._process = context.Process(target=_serve, args=(theirs, side, seconds))
         self._process.start()
         theirs.close()
-        self._limit, self._seconds = limit, seconds
+        self._limit = limit
         self._times: list[float] = []
         self._others: list[float] = []  # of each turn
 
     def get_ready(self) -> None:
         self._facts, self._warm = self._receive()
 
-    def turn(self) -> None:
-        steps = min(MOST_STEPS, max(1, math.ceil(self._seconds / self._warm[-1])))
+    @property
+    def step_seconds(self) -> float:
+        """Of the last step of the warm-up."""
+        return self._warm[-1]
+
+    def turn(self, steps: int) -> None:
         times, others = self._ask(steps)
         self._times += times
         self._others.append(others)

@@ -47,9 +47,11 @@ NEEDED = re.compile(  # "(298.21G) exceeds available HBM (15.75G)", "Used 17.6G 
     r"|Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm"
 )
 COLLECTIVE = re.compile(
-    r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
+    r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(-start)?\("
 )
+WITH_OPERANDS = ("all-gather", "collective-permute")  # their -start gives operands, then results
 SHAPE = re.compile(r"\b([a-z]+)(\d*)\[([\d,]*)\]")
+CONTEXT = ("u", "32", "")  # what else a -start may give, for its -done
 
 
 class Need(NamedTuple):
@@ -159,10 +161,13 @@ def parse_need(message: str) -> Need:
 def collectives(text: str) -> dict[str, dict[str, int]]:
     """How many of each kind a compiled program has, and the bytes that come out of them."""
     found: dict[str, dict[str, int]] = {}
-    for shapes, kind in COLLECTIVE.findall(text):
+    for given, kind, start in COLLECTIVE.findall(text):
         entry = found.setdefault(kind, {"count": 0, "bytes": 0})
         entry["count"] += 1
-        for _, bits, sides in SHAPE.findall(shapes):
+        shapes = [shape for shape in SHAPE.findall(given) if shape != CONTEXT or not start]
+        if start and kind in WITH_OPERANDS:
+            shapes = shapes[len(shapes) // 2 :]
+        for _, bits, sides in shapes:
             size = math.prod(int(side) for side in sides.split(",") if side)
             entry["bytes"] += size * max(1, int(bits or 8) // 8)
     return found

@@ -50,7 +50,7 @@ FAULTS = {
     "checkpoint": Fault(damage.checkpoint, "a file of the last checkpoint cut or flipped"),
     "data": Fault(damage.data_set, "a file of the rendered data set cut or flipped", "rendered"),
     "compiled": Fault(damage.compiled, "a file of the compilation cache cut or flipped"),
-    "file_times": Fault(damage.file_times, "file times shuffled or in the future"),
+    "file_times": Fault(damage.file_times, "file times shuffled or in the future", "rendered"),
     "clock": Fault(damage.clock, "time.time going back"),
     "two_runs": Fault(damage.two_runs, "two runs in one workdir"),
 }

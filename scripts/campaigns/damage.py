@@ -11,6 +11,7 @@ from pathlib import Path
 from ifgan_jax.checkpoint import folder_of
 from scripts.campaigns import faults
 from scripts.campaigns.faults import Outcome, Scene
+from scripts.campaigns.kills import AT_THE_END, of_script
 from scripts.campaigns.process import MOMENTS, ROOT
 
 DISK = 16  # MiB: a whole run of `patterns` takes about 6
@@ -21,24 +22,27 @@ YEARS = 10 * 365 * 86400.0  # seconds
 
 
 def full_disk(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]:
-    """Filled at a moment; the run is started again on the full disk, then with room."""
-    for _ in range(number):
-        left, name = rng.choice(list(LEFT)), rng.choice(list(MOMENTS))
+    """Filled at a moment; the script is started again on the full disk, then with room."""
+    for i in range(number):
+        script = "evaluate" if i % 5 == 4 else "train"
+        name = rng.choice(AT_THE_END[script] if script == "evaluate" else tuple(MOMENTS))
+        left = rng.choice(list(LEFT))
         with faults.small_disk(scene.folder / "disk", DISK) as disk:
             workdir, filler = disk / "run", disk / "filler"
-            process = scene.site.start(workdir)
+            if script == "evaluate":
+                shutil.copytree(scene.judge.reference, workdir)
+            process = scene.site.start(workdir, script)
             reached = scene.reached(process, name, workdir, rng)
             _fill(filler, LEFT[left])
             first = process.end()
             if not reached and first.status == 0:  # done before: nothing was injected
                 continue
-            again = scene.site.finish(workdir)
+            again = scene.site.finish(workdir, script)
             errors = [ended.error() for ended in (first, again) if ended.status]
             filler.unlink()
             faults.enlarge(disk, 10 * DISK)
-            yield scene.judged(
-                f"{name}, room for {left}", workdir, scene.site.finish(workdir), *errors[:1]
-            )
+            where = f"{of_script(script, name)}, room for {left}"
+            yield scene.judged(where, workdir, scene.site.finish(workdir, script), *errors[:1])
             if len(errors) == 2:
                 yield Outcome(f"start on the full disk, room for {left}", errors[1], [])
 
@@ -144,11 +148,11 @@ def compiled(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]
 
 
 def file_times(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome]:
-    """Times of all files of workdir and compilation cache."""
+    """Times of all files of workdir, data set and compilation cache."""
     cache = Path(scene.site.environment["JAX_COMPILATION_CACHE_DIR"])
     for i in range(number):
         workdir, future = scene.unfinished(), i % 2 == 1
-        for folder in (workdir, cache):
+        for folder in (workdir, scene.folder / "data", cache):
             set_times(folder, rng, future=future)
         where = "in the future" if future else "shuffled"
         yield scene.attempt(where, workdir, lambda error: None)

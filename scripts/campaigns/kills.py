@@ -50,12 +50,16 @@ def chain(scene: Scene, rng: random.Random, most: int, which: signal.Signals) ->
         name = rng.choice(AT_THE_END[script] if trained else IN_TRAINING)
         was_hit, lost = hit(scene, workdir, script, name, rng, which)
         if was_hit or lost:
-            where = name if script == "train" else f"{script}.py: {name}"
-            hits.append(Outcome(where, "", lost))
+            hits.append(Outcome(of_script(script, name), "", lost))
     of_end = scene.judged("", workdir, scene.site.finish(workdir)).lost
     if not hits:
         return [Outcome("never hit", "", of_end)] if of_end else []
     return [*hits[:-1], hits[-1]._replace(lost=[*hits[-1].lost, *of_end])]
+
+
+def of_script(script: str, moment: str) -> str:
+    """A moment as tables call it."""
+    return moment if script == "train" else f"{script}.py: {moment}"
 
 
 def hit(

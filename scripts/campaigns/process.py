@@ -23,7 +23,7 @@ Condition = Callable[[], bool]
 # Errors that say what is wrong and what to do, as they are counted; any other is "unclear".
 KINDS = {
     r"is in use by another process": "workdir in use by another process",
-    r" cannot be written": "workdir cannot be written",
+    r" cannot be written .*choose another folder": "workdir cannot be written",
     r"checkpoint .* could not be written": "checkpoint could not be written",
     r"could not be written .*start the same command again": "a file could not be written",
     r"has no whole checkpoint": "no whole checkpoint",

@@ -38,6 +38,8 @@ def test_convolution_and_its_gradients_have_the_closed_form():
             assert count(gradient, x, kernel).product_flops == channels * pairs
         both = count(jax.value_and_grad(total, (0, 1)), x, kernel)
         assert both.product_flops == 3 * channels * pairs
+        elements = 5 * 12 * 8 * 3 + 3 * 3 * 3 * 7 + 5 * (12 // stride) * (8 // stride) * 7
+        assert both.product_bytes == 3 * 4 * elements  # each product meets two and gives the third
 
 
 GEOMETRIES = {
@@ -71,12 +73,16 @@ def test_attention_has_the_closed_form():
             return attend(query, key, value, block)
 
         assert count(attention, query, key, value).product_flops == closed
+        pull = jax.grad(lambda *inputs: attention(*inputs).sum(), (0, 1, 2))
+        again = 2 * b * n**2 * e  # the scores of each group, in the backward pass
+        assert count(pull, query, key, value).product_flops == 3 * closed + again
 
     def plain(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
         return (jax.nn.softmax(query @ key.mT) @ value).sum()
 
     cost = count(jax.value_and_grad(plain, (0, 1, 2)), query, key, value)
     assert cost.product_flops == 3 * closed  # each product has two gradients of its size
+    assert cost.product_bytes == 3 * 4 * b * (2 * n**2 + n * (2 * e + 2 * c))
     assert cost.flops > cost.product_flops + 6 * b * n**2  # softmax: at least its two passes
 
 

@@ -54,11 +54,15 @@ def test_counts_what_starts_and_what_comes_out_together():
     text = """
       %a = (f32[2,3]{1,0}, bf16[7]{0}) all-reduce-start(%x, %y), replica_groups={}
       %b = (f32[2,3]{1,0}, bf16[7]{0}) all-reduce-done(%a)
+      %d = (bf16[3]{0}, bf16[12]{0}) all-gather-start(%v), dimensions={0}
+      %e = bf16[12]{0} all-gather-done(%d)
+      %f = (f32[5]{0}, f32[5]{0}, u32[], u32[]) collective-permute-start(%w)
       ROOT %c = pred[8]{0} all-gather(%z), dimensions={0}
     """
     assert tpu.collectives(text) == {
         "all-reduce": {"count": 1, "bytes": 2 * 3 * 4 + 7 * 2},
-        "all-gather": {"count": 1, "bytes": 8},
+        "all-gather": {"count": 2, "bytes": 8 + 12 * 2},
+        "collective-permute": {"count": 1, "bytes": 5 * 4},
     }
 
 
@@ -99,16 +103,13 @@ def compiled(batch_size: int, hbm_bytes: int) -> dict[str, Any]:
 
 def test_bounds_run_and_scaling():
     chip = plan.Chip(flops=1e12, bandwidth=1e9, links=1e9)
-    bound = plan.bounds(FOUND, chip)
-    assert bound == {"arithmetic_s": 1.0, "memory_s": 2.0, "step_s": 2.0}
-    config = tiny_config.get_config()
-    config.epochs, config.batch_size = 3, 16
-    assert plan.run_length(config, 100, 600.0, 4) == {
-        "images": 100,
-        "steps": 18,  # six whole batches an epoch
-        "hours": 3.0,
-        "chip_hours": 12.0,
-    }
+    assert plan.bounds(FOUND, chip) == (1.0, 0.0, 2.0)
+    assert plan.bounds(FOUND, chip).step == 1.0
+    told = FOUND | {"arguments_bytes": 5e8, "outputs_bytes": 1e9}  # of a chip
+    assert plan.bounds(told, chip) == (1.0, 1.5, 2.0)
+    assert plan.bounds(told, chip).step == 1.5
+    six_whole_batches_an_epoch = plan.run_length({"epochs": 3, "batch_size": 16}, 100, 600.0)
+    assert six_whole_batches_an_epoch == (18, 3.0)
     four = plan.scaling(FOUND, 0.15, chip)[0]
     assert four == {"chips": 4, "collectives_s": pytest.approx(0.15), "efficiency": 0.5}
     scattered = FOUND | {"collectives": {"reduce-scatter": {"count": 7, "bytes": 10**8}}}
@@ -140,8 +141,7 @@ def run_plan(
 def test_the_command_says_the_largest_batch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """10 + 2·batch GB: 45 of 100 fit, so 44 over four chips."""
     needs = {size: 10**9 * (10 + 2 * size) for size in (16, 32, 44)}
-    given = {"largest_batch": True, "effort": -0.5}
-    last, result = run_plan(monkeypatch, tmp_path / "plan.json", needs, **given)
+    last, result = run_plan(monkeypatch, tmp_path / "plan.json", needs, effort=-0.5)
     assert last == {
         "benchmark": "plan",
         "size": "demo",
@@ -151,7 +151,9 @@ def test_the_command_says_the_largest_batch(monkeypatch: pytest.MonkeyPatch, tmp
         "largest_batch": 44,
     }
     assert result["larger"]["confirmed"]["batch_size"] == 44
-    assert result["scaling"][-1]["chips"] == 256
+    _, _, on_paper, larger = plan.tables(result)
+    assert on_paper.rows[-1][0] == "256"
+    assert larger.rows[-1] == ("promised by the line through the first two", "44, fits")
     assert result["compiled"]["effort"] == result["larger"]["half"]["effort"] == -0.5
 
 
@@ -159,11 +161,12 @@ def test_a_promise_that_does_not_hold_is_no_largest_batch(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     needs = {16: 42 * 10**9, 32: 74 * 10**9, 44: 101 * 10**9}
-    last, _ = run_plan(monkeypatch, tmp_path / "plan.json", needs, largest_batch=True)
+    last, _ = run_plan(monkeypatch, tmp_path / "plan.json", needs)
     assert last["largest_batch"] is None
 
 
 def test_a_step_that_does_not_fit_is_a_result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Of which the compiler may tell the temporaries alone: no line goes through it."""
     last, result = run_plan(monkeypatch, tmp_path / "plan.json", {32: 101 * 10**9}, plain=True)
     assert (last["fits"], last["largest_batch"]) == (False, None)
     assert (result["compiled"]["plain"], result["config"]["remat"]) == (True, "none")

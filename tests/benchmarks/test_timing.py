@@ -66,6 +66,16 @@ def test_a_turn_holds_as_many_steps_as_fit(tmp_path: Path):
     assert found.first_run > 0.05
 
 
+def test_all_take_as_many_steps_as_the_fastest(tmp_path: Path):
+    """Else the first step after the others' turns weighs more with the slower."""
+    sides = {
+        name: Side(noted, (name, tmp_path / name, seconds), beside="slow")
+        for name, seconds in (("slow", 0.2), ("fast", 0.05))
+    }
+    found = alternate(sides, rounds=1, seconds=0.2, limit=30)
+    assert 3 <= len(found["slow"].times) == len(found["fast"].times) <= 4
+
+
 def test_failures_are_told_and_the_others_go_on(tmp_path: Path):
     log = tmp_path / "log"
     failing = ("build", "step", "death", "sleep", "finish")

@@ -80,3 +80,23 @@ def test_what_versions_of_pillow_read_in_two_ways_is_refused(mark: bytes):
 def test_a_tiff_that_ends_early_is_told():
     for length in (3, 7, 9, 30):
         refused(tiff(300)[:length], "no readable picture")
+
+
+def bmp(width: int, header: int, compression: int, content: bytes) -> bytes:
+    """One row of indices into a gray palette; header: bytes of it, 40 by Windows, 12 by OS/2."""
+    if header == 12:
+        fields, palette = struct.pack("<IHHHH", 12, width, 1, 1, 8), np.ones((256, 3), np.uint8)
+    else:
+        fields = struct.pack("<IiiHHIIiiII", 40, width, 1, 1, 8, compression, 0, 0, 0, 256, 0)
+        palette = np.tile(np.arange(256, dtype=np.uint8)[:, None], (1, 4))
+    start = 14 + header + palette.nbytes
+    return struct.pack("<2sIHHI", b"BM", 0, 0, 0, start) + fields + palette.tobytes() + content
+
+
+def test_run_lengths_of_a_bmp_are_refused():
+    """A jump of 255 rows, 17 GB, in four bytes; a palette of ones where others name run lengths."""
+    jump = b"\0\2\xff\xff\0\1"
+    assert decode(bmp(4, 40, 0, b"\1\2\3\4"), "photo").tolist() == [[1, 2, 3, 4]]
+    assert decode(bmp(4, 12, 0, b"\0\0\0\0"), "photo").shape == (1, 4)
+    for compression in (1, 2):
+        refused(bmp(2**26, 40, compression, jump), "a run-length encoded BMP")

@@ -7,18 +7,24 @@ MOST_SCANS = 100  # of a JPEG, each a pass over all of its blocks: encoders make
 MOST_SEGMENTS = 10_000  # of a JPEG: metadata have one for each 64 kB
 MOST_STRIPS = 2**17  # of a TIFF, or tiles: Pillow makes an object of each
 STRIPS = (273, 324)  # TIFF 6.0: where each strip, each tile begins
+# A BMP's header of OS/2 has no field for compression; in the others 1 and 2 stand for run lengths.
+OS2, RUN_LENGTHS = b"\x0c\0\0\0", (b"\1\0\0\0", b"\2\0\0\0")
 # A JPEG's marker: no stuffed zero, and none of those that only restart the decoder.
 MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 START_OF_SCAN, END_OF_IMAGE, FIRST_WITH_LENGTH = 0xDA, 0xD9, 0xC0
 
 
 def refuse_bombs(content: bytes) -> None:
-    """ValueError for a JPEG of very many scans, or a TIFF of very many strips, or for large files.
+    """ValueError for a JPEG of very many scans, a TIFF of very many strips or for large files, and
+    for a BMP of run lengths.
 
     struct.error for a TIFF whose first page's directory lies outside of the file.
     """
     if content.startswith(b"\xff\xd8"):
         _refuse_scans(content)
+    if content.startswith(b"BM") and content[14:18] != OS2 and content[30:34] in RUN_LENGTHS:
+        # of four bytes Pillow 11 makes 255 rows, and all fill a row byte by byte
+        raise ValueError("a run-length encoded BMP: save it as PNG")
     if content[:2] in (b"II", b"MM"):
         if b"+" in content[2:4]:  # read in two ways by versions of Pillow
             raise ValueError("a BigTIFF: save it as TIFF")
