@@ -75,7 +75,7 @@ def get_config() -> ConfigDict:
     config.discriminator.width = 64  # open (g): pix2pix's 70×70 PatchGAN
 
     config.classifier = ConfigDict()
-    config.classifier.depth = 101  # ResNet-18, 34, 50, 101 or 152
+    config.classifier.depth = 101  # ResNet-10, 18, 34, 50, 101 or 152
     config.classifier.width = 64  # features of the stem
     config.classifier.inputs = "pair"  # open (h): or "generated", "source"
     config.classifier.pretrained = "weights/resnet101_imagenet"  # orbax folder; "" for none

@@ -19,15 +19,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ifgan_jax.picture_grid import TEXT, WIDTH, PictureGrid
+
 Images = UInt8[np.ndarray, "n h w c"] | Float[np.ndarray, "n h w c"]
 Rows = Sequence[Mapping[str, int | float | None]]  # lines of metrics.jsonl
 
 BLUE, VERMILLION, YELLOW = "#0072B2", "#D55E00", "#F0E442"
 QUERIES = (("#56B4E9", "o"), (VERMILLION, "s"), (YELLOW, "^"))  # colour and shape of a query point
-WIDTH = 4.5  # inches; at 340 px of a phone one point is one pixel
-TITLE = 0.25  # inches above the first row of pictures
 DPI = 200
-SMALL, TEXT = 8.5, 10.0  # font sizes in points
+SMALL = 8.5  # points, where TEXT does not fit
 UNDRAWN = "gradient|norm_"  # terms that `curves` leaves out: a dozen panels are enough
 
 
@@ -55,18 +55,17 @@ def transfer_grid(
     """
     columns = {"input": inputs, "generated": generated, "target": targets}
     _check_rows(names, **columns, subjects=subjects)
-    rows, aspect = -(-len(names) // across), inputs.shape[1] / inputs.shape[2]
-    figure, axes = _picture_grid(rows, 3 * across, aspect, label=0.85)
+    rows = -(-len(names) // across)
+    grid = PictureGrid(rows, 3 * across, inputs.shape[1:3], label=0.85)
     for kind, (title, images) in enumerate(columns.items()):
         for example in range(across):
-            axes[0][3 * example + kind].set_title(title, fontsize=TEXT)
+            grid.title(0, 3 * example + kind, title)
         for i, image in enumerate(_displayed(title, images)):
-            _show(axes[i // across][3 * (i % across) + kind], image)
+            grid.show(i // across, 3 * (i % across) + kind, image)
     for row in range(rows):
         of_row = slice(row * across, (row + 1) * across)
-        label = "\n".join([names[of_row][0], *subjects[of_row]])
-        axes[row][0].set_ylabel(label, fontsize=TEXT, rotation=0, ha="right", va="center")
-    return figure
+        grid.label(row, "\n".join([names[of_row][0], *subjects[of_row]]))
+    return grid.figure
 
 
 def attention_maps(
@@ -94,36 +93,23 @@ def attention_maps(
     _check_rows(names, images=images, generated=generated, maps=maps, points=points)
     if not (np.isfinite(maps).all() and (maps >= 0).all()):
         raise ValueError("maps must hold finite attention weights >= 0 (rows of a softmax)")
-    height, width = generated.shape[1:3]
-    figure, axes = _picture_grid(len(names), 2 + len(queries), height / width, label=0.25)
+    grid = PictureGrid(len(names), 2 + len(queries), generated.shape[1:3], label=0.25)
     inputs, faces = _displayed("images", images), _displayed("generated", generated)
-    titles = ("input", "generated", *queries)
-    for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title, fontsize=TEXT)
-    extent = (-0.5, width - 0.5, height - 0.5, -0.5)  # the map's cells on the face's pixels
+    for column, title in enumerate(("input", "generated", *queries)):
+        grid.title(0, column, title)
     for row, name in enumerate(names):
-        _show(axes[row][0], inputs[row])
-        _show(axes[row][1], faces[row])
-        axes[row][0].set_ylabel(name, fontsize=TEXT)
+        grid.show(row, 0, inputs[row])
+        grid.show(row, 1, faces[row])
+        grid.label(row, name, rotation=90)
         for query, (colour, marker) in enumerate(QUERIES[: len(queries)]):
-            axis = axes[row][2 + query]
-            _show(axis, faces[row])
-            weights = maps[row, query]
-            axis.imshow(
-                weights,
-                "inferno",
-                vmin=0,
-                vmax=weights.max(),
-                alpha=0.6,
-                extent=extent,
-                interpolation="bilinear",
-            )
-            y, x = points[row, query]
-            for marked in (axes[row][1], axis):
-                marked.plot(x, y, marker, color=colour, markersize=5, markeredgecolor="black")
-            for spine in axis.spines.values():
-                spine.set(visible=True, color=colour, linewidth=2)
-    return figure
+            weights, column = maps[row, query], 2 + query
+            grid.show(row, column, faces[row])
+            over = {"cmap": "inferno", "vmax": weights.max(), "alpha": 0.6}
+            grid.show(row, column, weights, interpolation="bilinear", **over)
+            grid.frame(row, column, colour)
+            for marked in (1, column):
+                grid.mark(row, marked, points[row, query], marker, colour)
+    return grid.figure
 
 
 def average_faces(images: Images, names: Sequence[str], counts: Sequence[int]) -> Figure:
@@ -134,18 +120,15 @@ def average_faces(images: Images, names: Sequence[str], counts: Sequence[int]) -
     _check_rows(names, images=images, counts=counts)
     columns = min(len(names), 3 if len(names) <= 6 else 4)
     rows = math.ceil(len(names) / columns)
-    figure, axes = _picture_grid(rows, columns, images.shape[1] / images.shape[2])
-    cells = [axis for row in axes for axis in row]
-    for axis in cells[len(names) :]:
-        axis.remove()
-    for axis, face, name, count in zip(
-        cells, _displayed("images", images), names, counts, strict=False
+    lines = 1 if columns < 4 else 2
+    grid = PictureGrid(rows, columns, images.shape[1:3], title_lines=lines, titles_in_each_row=True)
+    for i, (face, name, count) in enumerate(
+        zip(_displayed("images", images), names, counts, strict=True)
     ):
-        _show(axis, face)
-        axis.set_title(
-            f"{name} (n = {count})" if columns < 4 else f"{name}\nn = {count}", fontsize=TEXT
-        )
-    return figure
+        grid.show(*divmod(i, columns), face)
+        title = f"{name} (n = {count})" if lines == 1 else f"{name}\nn = {count}"
+        grid.title(*divmod(i, columns), title)
+    return grid.figure
 
 
 def curves(rows: Rows) -> Figure:
@@ -251,23 +234,6 @@ def series(rows: Rows, *keys: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return steps, values, epochs
 
 
-def _picture_grid(
-    rows: int, columns: int, aspect: float, *, label: float = 0.0
-) -> tuple[Figure, list[list[Axes]]]:
-    """Bare panels for pictures of the given height / width.
-
-    label: inches kept at the left of all rows.
-    """
-    side = (WIDTH - label) / columns
-    figure = Figure(figsize=(WIDTH, rows * side * aspect + TITLE))
-    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.03, wspace=0, hspace=0)
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.ravel():
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-    return figure, [list(row) for row in axes]
-
-
 def _displayed(name: str, images: Images) -> np.ndarray:
     """Pictures as imshow takes them, in [0, 1]: (n, h, w) for gray, (n, h, w, 3) for colour."""
     if images.dtype == np.uint8:
@@ -278,10 +244,6 @@ def _displayed(name: str, images: Images) -> np.ndarray:
         )
     shown = np.clip(shown, 0, 1)
     return shown[..., 0] if images.shape[-1] == 1 else shown
-
-
-def _show(axis: Axes, image: np.ndarray) -> None:
-    axis.imshow(image, "gray", vmin=0, vmax=1)
 
 
 def _check_rows(names: Sequence[str], **others: Any) -> None:

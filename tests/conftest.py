@@ -25,6 +25,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 CACHE = Path(tempfile.gettempdir()) / f"ifgan_jax_tests_{os.getuid()}_compiled"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"  # no program says where it comes from
 
 from collections.abc import Iterator
 
@@ -54,12 +55,26 @@ def x64() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def checks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Shapes and types are checked, but in a module that says `UNCHECKED = True`.
+
+    They take a sixth of the time of whole runs and recipes, whose parts have tests of their own.
+    """
+    yield from _checks(not getattr(request.module, "UNCHECKED", False))
+
+
 @pytest.fixture
 def unchecked() -> Iterator[None]:
     """Turns the shape checks of the test run off, to see the errors that a user sees."""
-    jaxtyping.config.update("jaxtyping_disable", True)
+    yield from _checks(False)
+
+
+def _checks(on: bool) -> Iterator[None]:
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", not on)
     yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture(scope="session")

@@ -27,8 +27,8 @@ BATCH = 8
 
 
 def shorten() -> None:
-    """A ResNet of one block in place of eighteen layers: it compiles in a third of the time."""
-    RESNETS[18] = partial(ResNet, stage_sizes=(1,), block=BasicBlock)
+    """A ResNet of one block in place of four: it compiles sooner."""
+    RESNETS[10] = partial(ResNet, stage_sizes=(1,), block=BasicBlock)
 
 
 def networks(dtype: Any) -> Networks:

@@ -17,6 +17,8 @@ from ifgan_jax.workdir import read_folds
 from scripts.campaigns import exported
 from tests import runs, untrained
 
+UNCHECKED = True  # as its users run it
+
 
 def said_by_card(folder: Path, kind: str, images: str, told: str) -> str:
     """What the lines of a model's card give, run beside it in a process without this package.
@@ -145,6 +147,7 @@ def test_a_run_without_results_is_told(finished: Path, tmp_path: Path):
         (exported.ONNX, 9e-5, 1e-3, 0, True),
         (exported.ONNX, 2e-4, 0.0, 0, False),
         (exported.ONNX, float("nan"), 0.0, 0, False),
+        (exported.OTHER_NOISE, 0.1, 0.2, 3, True),
     ],
 )
 def test_answers_that_are_apart_fail_the_campaign(

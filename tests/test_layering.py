@@ -25,7 +25,7 @@ LAYERS = [
         "data.host_tensorflow",
         "web.connection",
     ],
-    ["hosts"],
+    ["hosts", "picture_grid"],
     [
         "data.synthetic",
         "data.vendor",

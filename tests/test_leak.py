@@ -17,6 +17,8 @@ from ifgan_jax.predict import HostPrediction, Predictor
 from ifgan_jax.tables import markdown
 from tests import runs, tiny_config
 
+UNCHECKED = True  # as its users run it
+
 NAME = "synthetic_faces/72_20_seed5"  # never rendered: patterns stand for it
 
 

@@ -22,6 +22,8 @@ from ifgan_jax.web.answers import attention_vectors
 from tests import runs, tiny, tiny_config, untrained
 from tests.test_step import compiled
 
+UNCHECKED = True  # as its users run it
+
 SIDE, IMAGES, STEPS = 36, 8, 5
 NOISE = np.random.default_rng(0).integers(0, 256, (IMAGES, SIDE, SIDE, 1)).astype(np.uint8)
 MIXED, SAME = np.arange(IMAGES) % tiny.CLASSES, np.full(IMAGES, 3)

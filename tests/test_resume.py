@@ -181,7 +181,7 @@ BAD_INPUT = [
     ({"method": "gan"}, "method 'gan': choose one of ifgan, baseline"),
     ({"method": "baseline"}, r"set classifier\.inputs to 'source'"),
     ({"dtype": "float64"}, "dtype 'float64': choose one of float32, bfloat16"),
-    ({"classifier.depth": 20}, r"classifier\.depth 20: choose one of 18, 34"),
+    ({"classifier.depth": 20}, r"classifier\.depth 20: choose one of 10, 18, 34"),
     ({"classifier.inputs": "both"}, r"classifier\.inputs 'both'"),
     ({"classifier.pretrained": "no/such"}, "no weights at no/such"),
     ({"generator.attention_reduction": 16}, "leaves no channel of the 8"),

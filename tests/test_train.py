@@ -23,6 +23,8 @@ from ifgan_jax.train import train
 from scripts.demo import ROWS, run_demo
 from tests import tiny, tiny_config
 
+UNCHECKED = True  # as its users run it
+
 
 def test_interruption_sees_sigterm_and_gives_the_handler_back():
     before = signal.getsignal(signal.SIGTERM)

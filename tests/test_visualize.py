@@ -2,10 +2,12 @@
 
 import io
 
+import matplotlib.colors
 import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.text import Text
 
 from ifgan_jax import visualize
@@ -45,9 +47,41 @@ def png(figure: Figure) -> np.ndarray:
     return matplotlib.image.imread(io.BytesIO(visualize.png_bytes(figure)))
 
 
-def shown(figure: Figure, panel: int) -> np.ndarray:
-    """What the panel's first image looks like: gray values between its black and white."""
-    image = figure.axes[panel].images[0]
+def cells(figure: Figure) -> dict[tuple[int, int], list[AxesImage]]:
+    """The images of each cell, by row and column: cells of one size, in order, none on another."""
+    (axis,) = figure.axes
+    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+    width, height = figure.get_size_inches()
+    assert (right - left) / width == pytest.approx((bottom - top) / height)  # square pixels
+    found: dict[tuple[float, float], list[AxesImage]] = {}
+    for image in axis.images:
+        left, right, bottom, top = image.get_extent()
+        assert (right - left, bottom - top) == pytest.approx((10, 12))
+        found.setdefault((round(top, 3), round(left, 3)), []).append(image)
+    tops, lefts = (sorted({corner[i] for corner in found}) for i in range(2))
+    assert np.diff(tops).min(initial=99) > 12
+    assert np.diff(lefts).min(initial=99) > 10
+    return {(tops.index(top), lefts.index(left)): of for (top, left), of in found.items()}
+
+
+def marks(figure: Figure, row: int, column: int) -> list[tuple[list[float], str]]:
+    """Points marked on a cell, (x, y) from its first pixel, and their colours."""
+    left, right, bottom, top = cells(figure)[row, column][0].get_extent()
+    points = [(*line.get_xydata()[0], line.get_color()) for line in figure.axes[0].lines]
+    return [
+        ([x - left - 0.5, y - top - 0.5], colour)
+        for x, y, colour in points
+        if left <= x <= right and top <= y <= bottom
+    ]
+
+
+def shown(figure: Figure, row: int, column: int) -> np.ndarray:
+    """What a cell's first image looks like."""
+    return values(cells(figure)[row, column][0])
+
+
+def values(image: AxesImage) -> np.ndarray:
+    """Gray values between its black and white."""
     black, white = image.get_clim()
     return (np.asarray(image.get_array()) - black) / (white - black)
 
@@ -88,56 +122,61 @@ def test_text_stays_inside():
 def test_grid_panels_hold_input_generated_target_of_the_row():
     columns = [faces(0), faces(1, dtype=np.uint8), faces(2)]
     figure = visualize.transfer_grid(*columns, NAMES, ["S1", "S2", "S3"], across=1)
-    assert len(figure.axes) == 9
+    assert len(cells(figure)) == 9
     assert {"input", "generated", "target", "anger\nS1", "surprise\nS3"} <= texts(figure)
     for row in range(3):
         for column, images in enumerate(columns):
             unit = images / 255 if images.dtype == np.uint8 else (images + 1) / 2
-            np.testing.assert_allclose(
-                shown(figure, 3 * row + column), unit[row, ..., 0], atol=1e-6
-            )
+            np.testing.assert_allclose(shown(figure, row, column), unit[row, ..., 0], atol=1e-6)
 
 
 def test_grid_with_two_examples_a_row():
     columns = [np.concatenate([faces(i), faces(i + 3)])[:4] for i in range(3)]
     names = ["fear", "fear", "anger", "anger"]
     figure = visualize.transfer_grid(*columns, names, ["S1", "S2", "S3", "S4"], across=2)
-    assert len(figure.axes) == 12
+    assert len(cells(figure)) == 12
     assert {"fear\nS1\nS2", "anger\nS3\nS4"} <= texts(figure)
     for i in range(4):
         for kind, images in enumerate(columns):
-            panel = 6 * (i // 2) + 3 * (i % 2) + kind
-            np.testing.assert_allclose(shown(figure, panel), (images[i, ..., 0] + 1) / 2, atol=1e-6)
+            found = shown(figure, i // 2, 3 * (i % 2) + kind)
+            np.testing.assert_allclose(found, (images[i, ..., 0] + 1) / 2, atol=1e-6)
 
 
 def test_black_and_white_are_those_of_the_range_not_of_the_picture():
-    dark, bright = np.full((1, 4, 4, 1), -0.9), np.full((1, 4, 4, 1), 0.9)
+    dark, bright = np.full((1, 12, 10, 1), -0.9), np.full((1, 12, 10, 1), 0.9)
     figure = visualize.transfer_grid(dark, bright, bright, ["fear"], ["S1"], across=1)
-    np.testing.assert_allclose(shown(figure, 0), 0.05)
-    np.testing.assert_allclose(shown(figure, 1), 0.95)
+    np.testing.assert_allclose(shown(figure, 0, 0), 0.05)
+    np.testing.assert_allclose(shown(figure, 0, 1), 0.95)
 
 
 def test_colour_images_keep_their_channels():
-    images = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (3, 12, 10, 3), dtype=np.uint8)
     figure = visualize.average_faces(images, NAMES, [1, 1, 1])
-    np.testing.assert_allclose(figure.axes[1].images[0].get_array(), images[1] / 255)
+    np.testing.assert_allclose(cells(figure)[0, 1][0].get_array(), images[1] / 255)
 
 
 def test_attention_marks_each_query_at_its_pixel():
     maps, points = attention()
     figure = visualize.attention_maps(faces(0), faces(1), maps, points, NAMES, QUERIES)
-    assert len(figure.axes) == 15
+    assert len(cells(figure)) == 15
     assert {"input", "generated", *QUERIES, *NAMES} <= texts(figure)
-    marked = [line.get_xydata()[0].tolist() for line in figure.axes[6].lines]
-    assert marked == [[2, 1], [5, 9], [8, 5]]  # (x, y) of the rows (row, column)
-    colours = [line.get_color() for line in figure.axes[6].lines]
+    marked, colours = zip(*marks(figure, 1, 1), strict=True)
+    expected = [[2, 1], [5, 9], [8, 5]]  # (x, y) of the rows (row, column)
+    assert marked == tuple(pytest.approx(point) for point in expected)
     assert len(set(colours)) == 3
-    for query, axis in enumerate(figure.axes[7:10]):
-        weights = axis.images[1]
+    assert marks(figure, 1, 0) == []
+    frames = {frame.get_xy(): frame for frame in figure.axes[0].patches}
+    assert len(frames) == 9
+    for query, colour in enumerate(colours):
+        face, weights = cells(figure)[1, 2 + query]
+        np.testing.assert_allclose(values(face), (faces(1)[1, ..., 0] + 1) / 2, atol=1e-6)
         np.testing.assert_array_equal(weights.get_array(), maps[1, query])
-        assert weights.get_extent() == [-0.5, 9.5, 11.5, -0.5]  # the cells cover the face
         assert weights.get_clim() == (0, maps[1, query].max())
-        assert axis.lines[0].get_color() == colours[query]
+        assert marks(figure, 1, 2 + query) == [(pytest.approx(expected[query]), colour)]
+        left, _, _, top = face.get_extent()
+        frame = frames[left, top]
+        assert matplotlib.colors.same_color(frame.get_edgecolor(), colour)
+        assert (frame.get_width(), frame.get_height()) == (10, 12)
 
 
 def test_pictures_differ_when_their_data_differ():
@@ -155,7 +194,7 @@ def test_pictures_differ_when_their_data_differ():
 @pytest.mark.parametrize(("n", "label"), [(1, "a (n = 5)"), (6, "f (n = 5)"), (7, "g\nn = 5")])
 def test_average_faces_name_and_count(n, label):
     figure = visualize.average_faces(faces(0, n), list("abcdefg"[:n]), [5] * n)
-    assert len(figure.axes) == n
+    assert len(cells(figure)) == n
     assert label in texts(figure)
 
 
@@ -184,9 +223,9 @@ def test_confusion_shows_counts_shaded_by_share_of_the_row():
     matrix = np.array([[3, 1, 0], [0, 0, 0], [0, 0, 40]])
     figure = visualize.confusion_figure(matrix, NAMES)
     axis = figure.axes[0]
-    np.testing.assert_allclose(shown(figure, 0), [[0.75, 0.25, 0], [0, 0, 0], [0, 0, 1]])
-    cells = {t.get_position(): t.get_text() for t in axis.texts}
-    assert cells == {(c, r): str(matrix[r, c]) for r in range(3) for c in range(3)}
+    np.testing.assert_allclose(values(axis.images[0]), [[0.75, 0.25, 0], [0, 0, 0], [0, 0, 1]])
+    counts = {t.get_position(): t.get_text() for t in axis.texts}
+    assert counts == {(c, r): str(matrix[r, c]) for r in range(3) for c in range(3)}
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("predicted", "true")
     assert [t.get_text() for t in axis.get_yticklabels()] == NAMES
 

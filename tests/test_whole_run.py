@@ -10,6 +10,8 @@ from ifgan_jax.train import train
 from ifgan_jax.workdir import flatten
 from tests import tiny_config
 
+UNCHECKED = True  # as its users run it
+
 
 class Recorder(ConfigDict):
     """A config that notes which of its keys are read."""

@@ -15,6 +15,6 @@ def get_config() -> ConfigDict:
     config.generator.widths = (8, 8, 8, 8)
     config.generator.convs_per_stage = 1
     config.discriminator.width = 4
-    config.classifier.width = 4
+    config.classifier.depth, config.classifier.width = 10, 4
     config.evaluation.batch_size = 8
     return config

@@ -25,7 +25,7 @@ ONE = nn.initializers.ones
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions around a shortcut (ResNet-18 and 34)."""
+    """Two 3×3 convolutions around a shortcut (ResNet-10, 18 and 34)."""
 
     width: int
     stride: int
@@ -129,9 +129,17 @@ class ResNet(nn.Module):
         return head(features), features
 
 
+ResNet10 = partial(ResNet, stage_sizes=(1, 1, 1, 1), block=BasicBlock)  # not torchvision's: small
 ResNet18 = partial(ResNet, stage_sizes=(2, 2, 2, 2), block=BasicBlock)
 ResNet34 = partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BasicBlock)
 ResNet50 = partial(ResNet, stage_sizes=(3, 4, 6, 3), block=BottleneckBlock)
 ResNet101 = partial(ResNet, stage_sizes=(3, 4, 23, 3), block=BottleneckBlock)
 ResNet152 = partial(ResNet, stage_sizes=(3, 8, 36, 3), block=BottleneckBlock)
-RESNETS = {18: ResNet18, 34: ResNet34, 50: ResNet50, 101: ResNet101, 152: ResNet152}
+RESNETS = {
+    10: ResNet10,
+    18: ResNet18,
+    34: ResNet34,
+    50: ResNet50,
+    101: ResNet101,
+    152: ResNet152,
+}

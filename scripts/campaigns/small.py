@@ -25,7 +25,7 @@ def get_config(name: str) -> ConfigDict:
     config.data.crop = 32
     config.generator.widths, config.generator.convs_per_stage = (8, 8, 8, 8), 1
     config.discriminator.width = 4
-    config.classifier.width = 4
+    config.classifier.depth, config.classifier.width = 10, 4
     config.evaluation.batch_size = 8
     if name == "rendered":
         config.epochs = 2

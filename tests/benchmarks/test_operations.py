@@ -10,6 +10,8 @@ from ifgan_jax.arrays import Batch
 from scripts.benchmarks import costs, operations, ours
 from tests import tiny_config
 
+UNCHECKED = True  # as its users run it
+
 
 def test_the_discriminators():
     """Two passes, three pull-backs of which one goes on to the face (step.gan_gradients)."""

@@ -12,6 +12,8 @@ from ifgan_jax import build
 from scripts.benchmarks import ours, plain
 from tests import tiny, tiny_config
 
+UNCHECKED = True  # as its users run it
+
 
 def own_forms(config: ConfigDict) -> set[str]:
     """Which of our closed backward passes the three networks are made of, but for attention's."""

@@ -6,6 +6,8 @@ import pytest
 from scripts.benchmarks import ours, profile, report, sizes
 from tests import tiny_config
 
+UNCHECKED = True  # as its users run it
+
 G, D, E = "AttentionUNet", "PatchGAN", "ResNet"
 
 

@@ -9,6 +9,7 @@ from ifgan_jax.models.classifier import RESNETS
 
 # torchvision's parameter counts for RGB and 1,000 classes (its model pages)
 TORCHVISION = {
+    10: 11_689_512 - sum(2 * 9 * width**2 + 4 * width for width in (64, 128, 256, 512)),
     18: 11_689_512,
     34: 21_797_672,
     50: 25_557_032,

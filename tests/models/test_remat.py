@@ -11,6 +11,8 @@ import pytest
 from ifgan_jax.models.layers import REMAT
 from tests import tiny
 
+UNCHECKED = True  # as its users run it
+
 
 def gradients(remat: str, dtype: Any) -> tuple[Callable, Any]:
     """G's and E's gradients and new statistics as a function of their variables, and those."""
