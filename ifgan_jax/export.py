@@ -91,8 +91,8 @@ answers = dict(zip(names, model.run(names, given)))""",
 NOISE = """given["noise"] = numpy.random.standard_normal((len(images), {crop}, {crop}, {channels})).astype("f4")
 """  # noqa: E501
 DRAWN = """
-`noise`: what the generated faces carry, standard normal numbers. Others give somewhat other
-answers, the same ones the same; the package draws them from the image's own pixels."""
+`noise`: what the generated faces carry, standard normal numbers. Others may give another class to
+a face between two, the same ones the same; the package draws them from the image's own pixels."""
 
 
 def stablehlo(predictor: Predictor) -> bytes:
