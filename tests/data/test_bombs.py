@@ -85,7 +85,8 @@ def test_a_tiff_that_ends_early_is_told():
 def bmp(width: int, header: int, compression: int, content: bytes) -> bytes:
     """One row of indices into a gray palette; header: bytes of it, 40 by Windows, 12 by OS/2."""
     if header == 12:
-        fields, palette = struct.pack("<IHHHH", 12, width, 1, 1, 8), np.ones((256, 3), np.uint8)
+        fields, palette = struct.pack("<IHHHH", 12, width, 1, 1, 8), np.zeros((256, 3), np.uint8)
+        palette[1, 1] = 1  # 1, 0, 0, 0 in the file, where others say how it is compressed
     else:
         fields = struct.pack("<IiiHHIIiiII", 40, width, 1, 1, 8, compression, 0, 0, 0, 256, 0)
         palette = np.tile(np.arange(256, dtype=np.uint8)[:, None], (1, 4))
@@ -94,7 +95,7 @@ def bmp(width: int, header: int, compression: int, content: bytes) -> bytes:
 
 
 def test_run_lengths_of_a_bmp_are_refused():
-    """A jump of 255 rows, 17 GB, in four bytes; a palette of ones where others name run lengths."""
+    """A jump of 255 rows, 17 GB, in four bytes; a palette that looks like it is none."""
     jump = b"\0\2\xff\xff\0\1"
     assert decode(bmp(4, 40, 0, b"\1\2\3\4"), "photo").tolist() == [[1, 2, 3, 4]]
     assert decode(bmp(4, 12, 0, b"\0\0\0\0"), "photo").shape == (1, 4)
