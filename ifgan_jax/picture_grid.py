@@ -33,52 +33,50 @@ class PictureGrid:
     ) -> None:
         self._size = height, width = size
         head = TITLE * title_lines
+        between = head if titles_in_each_row else 0.0
         side = (WIDTH - label) / columns - GAP
         self._pixels = width / side  # of an inch
-        down = height / self._pixels + GAP
-        self._pitch = (
-            (down + head * titles_in_each_row) * self._pixels,
-            (side + GAP) * self._pixels,
-        )
-        inches = head + rows * down + (rows - 1) * head * titles_in_each_row
+        down = height / self._pixels + GAP + between
+        self._pitch = down * self._pixels, (side + GAP) * self._pixels
+        inches = head + rows * down - between
         self.figure = Figure(figsize=(WIDTH, inches))
         self._axis = self.figure.add_axes((0, 0, 1, 1))
         self._axis.set_axis_off()
-        left, top = -0.5 - (label + GAP / 2) * self._pixels, -0.5 - head * self._pixels
-        self._axis.set(xlim=(left, left + WIDTH * self._pixels))
-        self._axis.set(ylim=(top + inches * self._pixels, top))
+        left, top = -(label + GAP / 2) * self._pixels, -head * self._pixels
+        right, bottom = left + WIDTH * self._pixels, top + inches * self._pixels
+        self._axis.set(xlim=(left, right), ylim=(bottom, top))
 
     def show(self, row: int, column: int, image: np.ndarray, **how: Any) -> None:
         """An image over the whole cell, black 0 and white 1 unless `how`, imshow's, says more."""
         top, left, (height, width) = *self._corner(row, column), self._size
-        extent = (left - 0.5, left + width - 0.5, top + height - 0.5, top - 0.5)
+        extent = (left, left + width, top + height, top)
         how = {"cmap": "gray", "vmin": 0, "vmax": 1, **how}
         self._axis.imshow(image, extent=extent, aspect="auto", **how)
 
     def title(self, row: int, column: int, text: str) -> None:
         """Over a cell."""
         top, left = self._corner(row, column)
-        x, y = left + self._size[1] / 2 - 0.5, top - 0.5 - GAP * self._pixels
+        x, y = left + self._size[1] / 2, top - GAP * self._pixels
         self._axis.text(x, y, text, fontsize=TEXT, ha="center", va="bottom")
 
     def label(self, row: int, text: str, rotation: int = 0) -> None:
         """Left of a row."""
-        x, y = -0.5 - GAP * self._pixels, self._corner(row, 0)[0] + self._size[0] / 2 - 0.5
+        top, left = self._corner(row, 0)
+        x, y = left - GAP * self._pixels, top + self._size[0] / 2
         self._axis.text(x, y, text, fontsize=TEXT, ha="right", va="center", rotation=rotation)
 
     def frame(self, row: int, column: int, colour: str) -> None:
         """Around a cell."""
         top, left, (height, width) = *self._corner(row, column), self._size
-        corner = (left - 0.5, top - 0.5)
-        self._axis.add_patch(Rectangle(corner, width, height, ec=colour, fc="none", lw=2))
+        self._axis.add_patch(Rectangle((left, top), width, height, ec=colour, fc="none", lw=2))
 
     def mark(
         self, row: int, column: int, point: Float[np.ndarray, "2"], marker: str, colour: str
     ) -> None:
-        """A point (row, column) of a cell's picture."""
-        y, x = point + self._corner(row, column)
+        """A point (row, column) of a cell's picture, whose first pixel has its centre at (0, 0)."""
+        y, x = point + self._corner(row, column) + 0.5
         self._axis.plot(x, y, marker, color=colour, markersize=5, markeredgecolor="black")
 
     def _corner(self, row: int, column: int) -> tuple[float, float]:
-        """The first pixel of a cell, from the first of all: down, right."""
+        """A cell's upper left one, from that of the first: down, right."""
         return row * self._pitch[0], column * self._pitch[1]

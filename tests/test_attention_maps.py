@@ -32,12 +32,14 @@ def test_query_points_are_marked_where_they_are_asked():
     """Row and column, shares of the sides, on the generated face and each on its own map."""
     faces = np.zeros((1, 32, 32, 1), np.float32)
     figure = draw_attention(faces, faces, np.ones((1, 3, 8, 8), np.float32), ["fear"])
-    firsts = np.array(sorted({image.get_extent()[0] + 0.5 for image in figure.axes[0].images}))
+    images = figure.axes[0].images
+    firsts = np.array(sorted({image.get_extent()[0] + 0.5 for image in images}))
+    (top,) = {image.get_extent()[3] + 0.5 for image in images}
     marks: list[list] = [[] for _ in firsts]  # of each picture
     for line in figure.axes[0].lines:
         ((x, y),) = line.get_xydata()
         picture = int((firsts <= x).sum()) - 1
-        marks[picture].append([x - firsts[picture], y])
+        marks[picture].append([x - firsts[picture], y - top])
     expected = [[c * 32, r * 32] for r, c in QUERY_POINTS.values()]
     assert marks[:2] == [[], pytest.approx(np.array(expected))]
     assert marks[2:] == [[pytest.approx(point)] for point in expected]

@@ -30,7 +30,7 @@ def test_onnxruntime_answers_as_the_package(changes: dict, noisy: bool, tmp_path
     untrained.write_model("onnx", changes, tmp_path / "model.onnx")
     said = predictor(IMAGES)
     assert 0.01 < said.probabilities.min() < said.probabilities.max() < 0.9  # or E hardly matters
-    given = exported.inputs(predictor, "onnx", IMAGES, said)
+    given = exported.inputs(predictor, IMAGES, said)
     assert ("noise" in given) == noisy
     for found in exported.ask("onnx", tmp_path, given, (1, 3)).values():
         differences = exported.differences(found, said._asdict())

@@ -217,9 +217,8 @@ def tables(result: report.Result) -> list[Table]:
     if "larger" in result:
         made.append(_table(f"A larger batch on {where}", _larger_rows(result)))
     if images := result["training_images"]:
-        steps, hours = run_length(config, images, bound.step)
-        rows_of_run = _run_rows(images, steps, hours, found["chips"])
-        made.append(_table("A whole run, if every step were at its bound", rows_of_run))
+        of_run = _run_rows(config, images, bound.step, found["chips"])
+        made.append(_table("A whole run, if every step were at its bound", of_run))
     return made
 
 
@@ -263,7 +262,9 @@ def _cost_rows(found: report.Result, chip: Chip, bound: Bounds) -> dict[str, str
         f"step, at least: arguments and outputs at {bandwidth} (the same)": (
             report.duration(bound.memory) if bound.memory else "not known"
         ),
-        "the same, with the products' operands and results": report.duration(bound.unfused),
+        "no bound: the products' operands and results at that rate": (
+            report.duration(bound.unfused)
+        ),
     }
 
 
@@ -288,7 +289,8 @@ def _larger_rows(result: report.Result) -> dict[str, str]:
     return rows | {"promised by the line through the first two": f"{larger['promised']}, {fits}"}
 
 
-def _run_rows(images: int, steps: int, hours: float, chips: int) -> dict[str, str]:
+def _run_rows(config: report.Result, images: int, step_s: float, chips: int) -> dict[str, str]:
+    steps, hours = run_length(config, images, step_s)
     return {
         "training images": f"{images:,}",
         "steps": f"{steps:,}",

@@ -164,9 +164,10 @@ def collectives(text: str) -> dict[str, dict[str, int]]:
     for given, kind, start in COLLECTIVE.findall(text):
         entry = found.setdefault(kind, {"count": 0, "bytes": 0})
         entry["count"] += 1
-        shapes = [shape for shape in SHAPE.findall(given) if shape != CONTEXT or not start]
+        shapes = SHAPE.findall(given)
         if start and kind in WITH_OPERANDS:
-            shapes = shapes[len(shapes) // 2 :]
+            arrays = [shape for shape in shapes if shape != CONTEXT]
+            shapes = arrays[len(arrays) // 2 :]
         for _, bits, sides in shapes:
             size = math.prod(int(side) for side in sides.split(",") if side)
             entry["bytes"] += size * max(1, int(bits or 8) // 8)

@@ -25,7 +25,7 @@ def full_disk(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome
     """Filled at a moment; the script is started again on the full disk, then with room."""
     for i in range(number):
         script = "evaluate" if i % 5 == 4 else "train"
-        name = rng.choice(AT_THE_END[script] if script == "evaluate" else tuple(MOMENTS))
+        name = rng.choice(AT_THE_END["evaluate"] if script == "evaluate" else tuple(MOMENTS))
         left = rng.choice(list(LEFT))
         with faults.small_disk(scene.folder / "disk", DISK) as disk:
             workdir, filler = disk / "run", disk / "filler"
@@ -44,7 +44,8 @@ def full_disk(scene: Scene, rng: random.Random, number: int) -> Iterator[Outcome
             where = f"{of_script(script, name)}, room for {left}"
             yield scene.judged(where, workdir, scene.site.finish(workdir, script), *errors[:1])
             if len(errors) == 2:
-                yield Outcome(f"start on the full disk, room for {left}", errors[1], [])
+                start = of_script(script, "start on the full disk")
+                yield Outcome(f"{start}, room for {left}", errors[1], [])
 
 
 def _fill(path: Path, left: int) -> None:

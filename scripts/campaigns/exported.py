@@ -90,27 +90,23 @@ def main() -> None:
     plain = {name: value for name, value in ours.items() if name != "XLA_FLAGS"}
     ours_said, plain_said = (package(flags, test.images, sizes) for flags in (ours, plain))
     run = dict.fromkeys(sizes, said._asdict())
-    rows = []
-    for kind, environment, titles in (
-        ("stablehlo", ours, {WITH: ours_said}),
-        ("stablehlo", plain, {WITHOUT: plain_said, APART: run}),
-        ("onnx", plain, {ONNX: run}),
-    ):
+    drawn, rows = inputs(predictor, test.images, said), []
+    calls: list[tuple[str, Mapping[str, str], Answers, dict]] = [
+        ("stablehlo", ours, {"images": test.images}, {WITH: ours_said}),
+        ("stablehlo", plain, {"images": test.images}, {WITHOUT: plain_said, APART: run}),
+        ("onnx", plain, drawn, {ONNX: run}),
+    ]
+    if "noise" in drawn:
+        noise = np.random.default_rng(0).standard_normal(drawn["noise"].shape, np.float32)
+        calls.append(("onnx", plain, {**drawn, "noise": noise}, {OTHER_NOISE: run}))
+    for kind, environment, given, titles in calls:
         with tempfile.TemporaryDirectory() as name:
             (Path(name) / f"model.{kind}").write_bytes(models[kind])
-            given = inputs(predictor, kind, test.images, said)
             answers = ask(kind, Path(name), given, sizes, environment)
         for title, expected in titles.items():
             rows += [
                 {"model": title, "batch": n, **differences(answers[n], expected[n])} for n in sizes
             ]
-    if "noise" in given:  # of ONNX, the last
-        rng = np.random.default_rng(0)
-        given["noise"] = rng.standard_normal(given["noise"].shape, np.float32)
-        with tempfile.TemporaryDirectory() as name:
-            (Path(name) / "model.onnx").write_bytes(models["onnx"])
-            found = ask("onnx", Path(name), given, (size,), plain)[size]
-        rows += [{"model": OTHER_NOISE, "batch": size, **differences(found, run[size])}]
     content = {"run": predictor.config.data.name, "images": len(test), "rows": rows}
     report.finish("exported", content, tables)
     if apart := [f"{row['model']}, batch {row['batch']}" for row in rows if not is_close(row)]:
@@ -126,10 +122,10 @@ def package(
         return _answers(command, Path(folder), {"images": images}, sizes, environment)
 
 
-def inputs(predictor: Predictor, kind: str, images: np.ndarray, said: HostPrediction) -> Answers:
-    """What a model is given: the images, and for ONNX the noise that the package drew for them."""
+def inputs(predictor: Predictor, images: np.ndarray, said: HostPrediction) -> Answers:
+    """What ONNX is given: the images, and the noise, if any, that the package drew for them."""
     generator = predictor.compiled.networks.generator
-    if kind != "onnx" or generator is None or not generator.output_noise:
+    if generator is None or not generator.output_noise:
         return {"images": images}
     seen = generator.observed(jnp.asarray(said.source), jnp.zeros(said.generated.shape))
     return {"images": images, "noise": np.asarray(seen) / generator.output_noise}
