@@ -23,6 +23,7 @@ MADE_ANEW = ("detections", "hashes")
 NEEDS = {"torch_files": "torch", "safetensors": "safetensors", "videos": "av"}
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # NumPy's, of arithmetic on what is bad
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow and PyTorch, about what is odd
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # ml_collections' way
 @pytest.mark.parametrize("name", TARGETS)

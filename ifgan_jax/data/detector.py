@@ -159,7 +159,7 @@ def read_detections(path: Path) -> dict[str, Detection]:
     """Detections of earlier runs by their key; a line that is damaged is done again."""
     known: dict[str, Detection] = {}
     for line in path.read_bytes().splitlines() if path.exists() else []:
-        with contextlib.suppress(*MALFORMED):
+        with contextlib.suppress(*MALFORMED), np.errstate(over="ignore"):  # inf is told below
             row = json.loads(line)
             scores = np.array(row["scores"], np.float32).reshape(-1)
             boxes = np.array(row["boxes"], np.float32).reshape(len(scores), 4)
