@@ -1,11 +1,13 @@
 """Bad input, a fixed list of tries (scripts/campaign.py fuzz makes a million); what counts it."""
 
 import ctypes
+import importlib
 import importlib.util
 import pickle
 import re
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,6 +84,18 @@ def test_what_is_no_clear_error_is_a_failure(
     assert len(tally.failures) == 1
     assert tally.failures[0].startswith("try 7: ")
     assert re.search(failure, tally.failures[0])
+
+
+def test_a_module_that_is_first_imported_then_is_no_failure(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    elsewhere = tmp_path_factory.mktemp("library")
+    (elsewhere / "imported_late.py").write_text("")
+    monkeypatch.syspath_prepend(elsewhere)
+    library = target(lambda folder: importlib.import_module("imported_late"))
+    assert Trial(library, 0, tmp_path).run([0]).failures == []
+    assert not sys.dont_write_bytecode
 
 
 def test_errors_are_told_apart_by_their_shape(tmp_path: Path):

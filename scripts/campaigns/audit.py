@@ -35,11 +35,14 @@ def watched(folder: Path) -> Iterator[list[str]]:
     global _folder
     _add_hook()
     _seen.clear()
+    bytecode = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # of modules that a library imports when first asked
     _folder = folder
     try:
         yield _seen
     finally:
         _folder = None
+        sys.dont_write_bytecode = bytecode
 
 
 @functools.cache
