@@ -4,7 +4,7 @@
     python scripts/benchmark.py COMMAND --help
 
 step        the compiled train step, alone or beside PyTorch's
-operations  its convolutions one by one, beside PyTorch's
+operations  its parts one by one, beside PyTorch's
 profile     where its time goes on the device, by the profiler
 remat       it under each remat policy: memory against time
 attention   the attention core beside the plain formula

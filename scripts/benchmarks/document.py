@@ -19,7 +19,7 @@ FOLDER = flags.DEFINE_string("folder", "docs/benchmarks", "Results; the page lie
 
 TITLES = {
     "step": "The train step",
-    "operations": "Its convolutions",
+    "operations": "Its parts",
     "profile": "Where its time goes",
     "remat": "Memory against time",
     "input": "The input",

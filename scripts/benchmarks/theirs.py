@@ -172,13 +172,14 @@ def _timed(run: Callable[[], None], config: ConfigDict, torch: Any, where: str) 
     return Timed(blocked(run, torch, where), facts, limits)
 
 
-def blocked(run: Callable[[], object], torch: Any, where: str) -> Callable[[], None]:
+def blocked(run: Callable[[], object], torch: Any, where: str) -> Callable[[], object]:
     """`run`, over when the device is done."""
 
-    def until_done() -> None:
-        run()
+    def until_done() -> object:
+        result = run()
         if where == "cuda":
             torch.cuda.synchronize()
+        return result
 
     return until_done
 

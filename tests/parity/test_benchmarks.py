@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 import torch
 from ml_collections import ConfigDict
 
 from ifgan_jax.data.processes import usable_cores
-from scripts.benchmarks import ours, theirs
+from scripts.benchmarks import operations, ours, parts, theirs
 from tests import runs, tiny_config
 from tests.parity.twin import Twin, UNet
 
@@ -68,7 +70,7 @@ def test_inference_runs(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_operations(tmp_path: Path):
-    """Every convolution of a step runs on both sides, the dearest first."""
+    """Every part of a step runs on both sides, the dearest first."""
     path = tmp_path / "operations.json"
     status, output = runs.finish(
         "benchmark", "operations", "--config=tests/tiny_config.py", f"--output={path}",
@@ -80,9 +82,53 @@ def test_operations(tmp_path: Path):
     totals = [row["uses"] * row["ours_s"] for row in result["operations"]]
     assert totals == sorted(totals, reverse=True)
     last = json.loads(output.splitlines()[-1])
-    assert last["convolutions_ours_s"] == pytest.approx(sum(totals))
+    assert last["ours_s"] == pytest.approx(sum(totals))
     assert result["operations"][9]["name"] in output
     assert result["operations"][10]["name"] not in output
+    assert {row["layer"] for row in result["operations"]} == {*operations.CALLED, parts.ADAM}
+
+
+CONVOLUTIONS = [
+    parts.Convolution("", kind, (2, 8, 8, 4), (3, 3, 4, 6), stride, ((1, 1), (1, 1)))
+    for kind in (parts.FORWARD, parts.KERNEL, parts.INPUT)
+    for stride in (1, 2)
+]
+UP = parts.Convolution("", parts.FORWARD, (2, 8, 8, 4), (2, 2, 4, 6), 1, ((1, 0), (0, 1)))
+SHAPES = {
+    parts.NORM: ((2, 8, 8, 4), (4,), (4,)),
+    parts.ATTENTION: ((2, 36, 3), (2, 36, 3), (2, 36, 8)),
+    parts.POOL: ((2, 8, 8, 4),),
+    parts.STEM_POOL: ((2, 8, 8, 4),),
+}
+LAYERS = [
+    parts.Layer("", layer, kind, shapes, 100)
+    for layer, shapes in SHAPES.items()
+    for kind in (parts.FORWARD, parts.GRADIENT)
+]
+
+
+@pytest.mark.parametrize("part", [*CONVOLUTIONS, UP, *LAYERS], ids=str)
+def test_both_sides_compute_the_same(part: parts.Part):
+    mine, its = part.ours()(), part.torch(torch, "cpu")()
+    found = [mine] if isinstance(mine, jax.Array) else mine
+    given = [x for x in ([its] if isinstance(its, torch.Tensor) else its) if x is not None]
+    for ours_, theirs_ in zip(found, given, strict=True):
+        axes = {4: (0, 2, 3, 1), 3: (0, 2, 1), 1: (0,)}[theirs_.ndim]
+        if part.layer == parts.CONVOLUTION and part.kind == parts.KERNEL:
+            axes = (2, 3, 1, 0)
+        np.testing.assert_allclose(ours_, theirs_.detach().permute(axes), rtol=1e-4, atol=1e-5)
+
+
+def test_both_sides_descend_alike():
+    part = parts.Adam("generator", ((3, 3, 2, 4), (5,)))
+    weights = [torch.from_numpy(array) for array in parts._random(*part.shapes)]
+    ours_, theirs_ = part.ours(), part.torch(torch, "cpu")
+    player = ours_()
+    assert theirs_() is None
+    assert [x.shape for x in player.params] == list(part.shapes)
+    for before, after in zip(weights, player.params, strict=True):
+        # The first step of Adam is of the learning rate's length, against the gradient's sign.
+        np.testing.assert_allclose(after - before.numpy(), -1e-4 * before.sign(), rtol=2e-2)
 
 
 @pytest.mark.parametrize(
