@@ -133,13 +133,15 @@ def _kernel_gradient(
         sides = ((0, 0, 0), *((low, high, 0) for low, high in pads), (0, 0, 0))
         read = jax.lax.pad(x, jnp.zeros((), x.dtype), sides)
         pixels = read[:, ::stride, ::stride].reshape(-1, c)
-        return (pixels.T @ dy.reshape(-1, f)).reshape(kernel.shape)
+        # turned by itself: a product that turns its operand takes 1.1 to 1.7 times as long
+        turned = jax.lax.optimization_barrier(pixels.T)
+        return (turned @ dy.reshape(-1, f)).reshape(kernel.shape)
 
     if stride == 1 and 1 < f < c:
-        turned = [
+        reverse = [
             (k - 1 - low, k - 1 - high) for (low, high), k in zip(pads, (kh, kw), strict=True)
         ]
-        return _over_images(dy, x, stride, turned)[:, ::-1, ::-1].transpose(1, 2, 3, 0)
+        return _over_images(dy, x, stride, reverse)[:, ::-1, ::-1].transpose(1, 2, 3, 0)
     return _over_images(x, dy, stride, pads).transpose(1, 2, 0, 3)
 
 

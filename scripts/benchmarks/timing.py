@@ -24,6 +24,7 @@ MOST_STEPS = 200  # in one turn
 class Timed(NamedTuple):
     """What a side's process builds. All facts go into the JSON as they are.
 
+    begin: called when a turn's uncounted step is done.
     finish: called after the last turn with the seconds of one, for more facts, such as
     `peak_memory_bytes` (of the turns alone where the system can tell).
     """
@@ -31,6 +32,7 @@ class Timed(NamedTuple):
     run: Callable[[], object]  # one step, over when it returns
     facts: dict[str, Any]
     finish: Callable[[float], dict[str, Any]]
+    begin: Callable[[], object] = lambda: None
 
 
 class Side(NamedTuple):
@@ -67,9 +69,10 @@ def alternate(
 ) -> dict[str, Measured]:
     """Build all sides one after another, then let them take turns, in reverse every other round.
 
-    A turn is as many steps for each side as `seconds` hold of the fastest one's, at least one: the
-    first after the others' turns may be slower. A side that raises, dies or needs more than `limit`
-    seconds to get ready or for a turn has failed; the others go on.
+    A turn is as many steps for each side as `seconds` hold of the fastest one's, at least one, and
+    one before these that is not counted: it finds memory and caches as the others left them. A side
+    that raises, dies or needs more than `limit` seconds to get ready or for a turn has failed; the
+    others go on.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU is for all sides
     found: dict[str, Measured] = {}
@@ -175,6 +178,8 @@ def _serve(pipe: multiprocessing.connection.Connection, side: Side, seconds: flo
         pipe.send((False, (timed.facts, _times(timed.run, WARM_UP))))
         system.forget_peak()
         while steps := pipe.recv():
+            timed.run()
+            timed.begin()
             others = system.OthersWork()
             times = _times(timed.run, steps)
             pipe.send((False, (times, others.share())))

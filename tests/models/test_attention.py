@@ -118,6 +118,20 @@ def module(block: int = 2**19) -> SelfAttention:
     return SelfAttention(reduction=8, block=block, remat="attention", dtype=jnp.float32)
 
 
+def test_no_product_of_the_backward_pass_sums_over_both_operands_rows():
+    """XLA's CPU takes up to twelve times as long for such a one, and turns others into it.
+
+    (Unless it lays out the result the other way around, as here with the barrier.)
+    """
+    query, key, value = (jnp.ones((2, 64, channels)) for channels in (4, 4, 32))
+    _, pull = jax.vjp(lambda *x: attend(*x, 64**2), query, key, value)
+    text = jax.jit(lambda pull, dy: pull(dy)).lower(pull, value).compile().as_text()
+    products = [line for line in text.splitlines() if " dot(" in line]
+    assert len(products) == 5
+    rows = "lhs_contracting_dims={1}, rhs_batch_dims={0}, rhs_contracting_dims={1}"
+    assert not [line for line in products if rows in line and "{2,1,0} dot(" in line]
+
+
 def test_starts_as_the_identity_and_learns_gamma_first():
     """γ = 0: the input passes unchanged, and only γ has a gradient (SAGAN)."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4, 4, 16)).astype(np.float32))
