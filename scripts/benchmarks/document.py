@@ -36,12 +36,12 @@ hold every figure that is here and more; the command that wrote each one stands 
 
 Sides that are compared ran in turns, each in a process of its own; times are medians over all
 turns, with quartiles beside them (since December 2026 without the first step of each turn, which
-finds memory and caches as the others left them). Times of different tables are not to be compared: each says on
-what it was taken, and what share of the machine other processes had meanwhile. FLOPs are counted
-over the program before compilation, 2 for each product of real numbers, loop bodies as often as
-they run; the compiler's own figures count them once. Bytes are counted with nothing fused, an upper
-bound, and for matrix products and convolutions alone. Ceilings are the best of a large matrix
-product and of a large copy on the same device, by either library.
+finds memory and caches as the others left them). Times of different tables are not to be compared:
+each says on what it was taken, and what share of the machine other processes had meanwhile. FLOPs
+are counted over the program before compilation, 2 for each product of real numbers, loop bodies as
+often as they run; the compiler's own figures count them once. Bytes are counted with nothing fused,
+an upper bound, and for matrix products and convolutions alone. Ceilings are the best of a large
+matrix product and of a large copy on the same device, by either library.
 """
 
 
