@@ -79,7 +79,7 @@ def test_a_rate_that_is_too_high_stops_the_run_and_names_the_term(player: str, t
 
 def test_a_rate_that_spoils_all_but_no_number_is_survived(tmp_path: Path):
     """Scores above 1e10 in G's attention: the run is trained, tested and drawn."""
-    rate = "--config.optimizers.generator.learning_rate=3"
+    rate = "--config.optimizers.generator.learning_rate=6"
     deep = "--config.generator.convs_per_stage=2"  # as shipped; with one, 1e8
     status, output = runs.train(tmp_path / "run", rate, deep, "--config.epochs=1")
     assert status == 0, output
