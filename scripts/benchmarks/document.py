@@ -32,7 +32,8 @@ INTRODUCTION = """# Benchmarks
 
 Made by `python scripts/benchmark.py document` from the files in [benchmarks/](benchmarks), which
 hold every figure that is here and more; the command that wrote each one stands below its tables
-(some were renamed since, after the processor they were taken on).
+(some were renamed since, after the processor they were taken on; those that write `…_epyc5.json`
+ran on an EPYC of family 26, model 2).
 
 Sides that are compared ran in turns, each in a process of its own; times are medians over all
 turns, with quartiles beside them (since December 2026 without the first step of each turn, which

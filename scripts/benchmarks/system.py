@@ -15,10 +15,16 @@ STATUS, FORGET, STAT = (Path("/proc") / name for name in ("self/status", "self/c
 
 
 def processor() -> str:
+    """Its name; on x86 with family and model, for several kinds may share a name."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    parted = (line.partition(":") for line in lines)
+    facts = {key.strip(): value.strip() for key, _, value in parted}
+    name = facts.get("model name") or platform.processor()
+    kind = ("cpu family", "model")
+    if not all(key in facts for key in kind):
+        return name
+    return "{}, family {}, model {}".format(name, *(facts[key] for key in kind))
 
 
 def forget_peak() -> None:

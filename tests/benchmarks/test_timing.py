@@ -128,3 +128,21 @@ def test_others_share_leaves_out_our_own_work(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.undo()
     _, own, busy = system.OthersWork()._now()
     assert 0 < own < busy
+
+
+@pytest.mark.parametrize(
+    ("information", "name"),
+    [
+        (
+            "cpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n",
+            "AMD EPYC, family 26, model 2",
+        ),
+        ("model name\t: Cortex\n", "Cortex"),
+    ],
+)
+def test_processors_of_one_name_are_told_apart(
+    information: str, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    monkeypatch.setattr(Path, "read_text", lambda path: information)
+    assert system.processor() == name
