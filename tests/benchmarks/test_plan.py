@@ -1,5 +1,7 @@
 """`plan`: its arithmetic against closed forms, its child's work on the CPU in place of a TPU."""
 
+import importlib.metadata
+import importlib.util
 import json
 import os
 import subprocess
@@ -200,6 +202,25 @@ def test_the_childs_work(monkeypatch: pytest.MonkeyPatch):
     config.batch_size = 15
     with pytest.raises(ValueError, match="batch_size 15 does not divide over 2 devices"):
         tpu._compile(config, "v5e:2x2", 2, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (
+            -11,
+            r"libtpu 9.9 died of signal 11 while .* for v6e:2x2, .*another topology or config.dtype",
+        ),
+        (3, "the TPU's compiler ended with status 3, see above"),
+    ],
+)
+def test_a_compiler_that_dies_is_told(status: int, said: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "9.9")
+    ended = subprocess.CompletedProcess([], status, "")
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: ended)
+    with pytest.raises(ValueError, match=said):
+        tpu.compile_step(tiny_config.get_config(), "v6e:2x2", 1, 0.0, False)
 
 
 @pytest.mark.parametrize("topology", ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
