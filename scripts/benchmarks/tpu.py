@@ -87,10 +87,10 @@ def compile_step(
     )
     answer = done.stdout.splitlines()[-1:]
     if done.returncode < 0:
+        libtpu = f"libtpu {importlib.metadata.version('libtpu')}"
         raise ValueError(
-            f"libtpu {importlib.metadata.version('libtpu')} died of signal {-done.returncode} while it "
-            f"compiled for {topology}, see above: try another topology or config.dtype "
-            "(0.0.42.1 compiles no float32 step for v6e)"
+            f"{libtpu} died of signal {-done.returncode} as it compiled for {topology}, see above: "
+            "try another topology or config.dtype (0.0.42.1 compiles no float32 step for v6e)"
         )
     if done.returncode or not answer:
         raise ValueError(f"the TPU's compiler ended with status {done.returncode}, see above")

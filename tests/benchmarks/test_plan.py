@@ -207,10 +207,7 @@ def test_the_childs_work(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (
-            -11,
-            r"libtpu 9.9 died of signal 11 while .* for v6e:2x2, .*another topology or config.dtype",
-        ),
+        (-11, "libtpu 9.9 died of signal 11 .* v6e:2x2, .* another topology or config.dtype"),
         (3, "the TPU's compiler ended with status 3, see above"),
     ],
 )
