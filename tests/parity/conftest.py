@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests import forked
 from tests.conftest import OLDER_FUSIONS
 
 # Compared with PyTorch is what users' programs do. XLA reads this when JAX first asks for devices.
 os.environ["XLA_FLAGS"] = os.environ["XLA_FLAGS"].replace(OLDER_FUSIONS, "")
-forked.IMPORTED.clear()  # TensorFlow is: its LLVM and PyTorch's do not go together
 HAS_TORCH = all(importlib.util.find_spec(name) for name in ("torch", "torchvision"))
 collect_ignore_glob = [] if HAS_TORCH else ["test_*.py"]
+
+
+def pytest_sessionstart() -> None:
+    from tests import forked  # imports the package: after jaxtyping, of any version, hooked it
+
+    forked.IMPORTED.clear()  # TensorFlow is: its LLVM and PyTorch's do not go together
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
