@@ -48,7 +48,7 @@ def main() -> None:
 def loop(config: ConfigDict, source: str, steps: int) -> Timed:
     """`steps` steps as `loop.Run` takes them, one after the other without waiting in between.
 
-    source: ON_DEVICE, REAL or STREAMED, whose file is forgotten when a turn begins.
+    source: ON_DEVICE, REAL or STREAMED, whose file is paged out once, when a turn begins.
     """
     from tqdm import tqdm
 
@@ -70,6 +70,8 @@ def loop(config: ConfigDict, source: str, steps: int) -> Timed:
     log = MetricLog(Path(folder.name), 0)
     bar, spent = tqdm(disable=True), []  # seconds of this thread on each of PARTS, by step
 
+    numbers = itertools.count()
+
     def run() -> None:
         nonlocal state
         pending, clock = None, time.thread_time
@@ -80,7 +82,7 @@ def loop(config: ConfigDict, source: str, steps: int) -> Timed:
             state, metrics = compiled.train_step(state, batch, targets, key)
             marks.append(clock())
             if pending is not None:
-                log_step(log, bar, len(spent), 0, pending, {})
+                log_step(log, bar, next(numbers), 0, pending, {})
             pending = metrics
             marks.append(clock())
             spent.append(np.diff(marks))
@@ -89,6 +91,7 @@ def loop(config: ConfigDict, source: str, steps: int) -> Timed:
     file = faces.images.base if isinstance(faces.images.base, mmap.mmap) else None
 
     def forget() -> None:
+        del spent[-steps:]  # of the run that is not counted
         if file:
             file.flush()
             file.madvise(PAGE_OUT)
