@@ -11,7 +11,7 @@ from scripts.benchmarks.timing import Measured, Side, alternate, spread
 
 ROUNDS = flags.DEFINE_integer("rounds", 5, "Turns that each side has.", lower_bound=1)
 SECONDS = flags.DEFINE_float(
-    "seconds", 2.0, "A turn lasts so long, but at least one step; a ceiling, too.", 0.0
+    "seconds", 2.0, "What counts of a turn, but at least one step; a ceiling, too.", 0.0
 )
 LIMIT = flags.DEFINE_float(
     "limit", 900.0, "Seconds for a side to get ready, or to take a turn; then it has failed.", 0.0

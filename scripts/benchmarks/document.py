@@ -41,7 +41,8 @@ finds memory and caches as the others left them). Times of different tables are 
 each says on what it was taken, and what share of the machine other processes had meanwhile. FLOPs
 are counted over the program before compilation, 2 for each product of real numbers, loop bodies as
 often as they run; the compiler's own figures count them once. Bytes are counted with nothing fused,
-an upper bound, and for matrix products and convolutions alone. Ceilings are the best of a large
+an upper bound, and for matrix products and convolutions alone; those of a part that runs alone are
+of each array once, a lower one. Ceilings are the best of a large
 matrix product and of a large copy on the same device, by either library.
 """
 

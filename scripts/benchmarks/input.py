@@ -69,8 +69,8 @@ def loop(config: ConfigDict, source: str, steps: int) -> Timed:
     folder = tempfile.TemporaryDirectory(prefix="ifgan_jax_input_")
     log = MetricLog(Path(folder.name), 0)
     bar, spent = tqdm(disable=True), []  # seconds of this thread on each of PARTS, by step
-
     numbers = itertools.count()
+    file = faces.images.base if isinstance(faces.images.base, mmap.mmap) else None
 
     def run() -> None:
         nonlocal state
@@ -87,8 +87,6 @@ def loop(config: ConfigDict, source: str, steps: int) -> Timed:
             marks.append(clock())
             spent.append(np.diff(marks))
         jax.block_until_ready((state, metrics))
-
-    file = faces.images.base if isinstance(faces.images.base, mmap.mmap) else None
 
     def forget() -> None:
         del spent[-steps:]  # of the run that is not counted

@@ -124,10 +124,12 @@ class Convolution(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """A pass of another layer. A BatchNorm counts with the ReLU that most have after them, for
-    compilers make one loop of both; D's is leaky, that of a shortcut comes after its sum.
+    """A pass of another layer.
 
-    shapes: of its inputs, (b, h, w, c), (b, n, c) or (c,). block: of attention, layers.attend.
+    A BatchNorm counts with the ReLU that most have after them, for compilers make one loop of both;
+    D's is leaky, that of a shortcut comes after its sum.
+
+    shapes: of its inputs, (b, h, w, c), (b, n, c) or (c,). block: of `attention.attend`.
     """
 
     network: str
@@ -151,8 +153,8 @@ class Layer(NamedTuple):
         }
         return functions[self.layer]
 
-    def _as_shapes(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """What the pass runs, and the shapes that it takes; nothing is computed."""
+    def _traced(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """What the pass runs, and the shapes of what it takes; nothing is computed."""
         inputs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in self.shapes]
         if self.kind == FORWARD:
             return self._function(), tuple(inputs)
@@ -161,12 +163,12 @@ class Layer(NamedTuple):
 
     @property
     def product_flops(self) -> float:
-        run, inputs = self._as_shapes()
+        run, inputs = self._traced()
         return costs.count(run, *inputs).product_flops
 
     @property
     def bytes(self) -> int:
-        run, inputs = self._as_shapes()
+        run, inputs = self._traced()
         arrays = jax.tree.leaves((inputs, jax.eval_shape(run, *inputs)))
         return sum(array.size * array.dtype.itemsize for array in arrays)
 
@@ -243,7 +245,12 @@ class Adam(NamedTuple):
         for parameter in parameters:
             parameter.grad = parameter.clone()
         adam = torch.optim.Adam(parameters, 1e-4, (0.9, 0.99), weight_decay=1e-4, fused=True)
-        return theirs.blocked(adam.step, torch, where)
+
+        def descend() -> list[Any]:
+            adam.step()
+            return parameters
+
+        return theirs.blocked(descend, torch, where)
 
 
 def _pull_back(pull: Callable[[jax.Array], Any], dy: jax.Array) -> Any:

@@ -12,14 +12,18 @@ from scripts.benchmarks.timing import WARM_UP, Side, Timed, alternate, spread
 
 
 def noted(name: str, log: Path, seconds: float = 0.0) -> Timed:
-    """A side that writes its name at each step."""
+    """A side that writes its name at each step, and "|" where those that count begin."""
+
+    def write(text: str) -> None:
+        with log.open("a") as stream:
+            stream.write(text)
 
     def run() -> None:
-        with log.open("a") as stream:
-            stream.write(name)
+        write(name)
         time.sleep(seconds)
 
-    return Timed(run, {"name": name}, lambda seconds: {"seconds": seconds})
+    facts = {"name": name}
+    return Timed(run, facts, lambda seconds: {"seconds": seconds}, begin=lambda: write("|"))
 
 
 def raising(when: str) -> Timed:
@@ -49,8 +53,7 @@ def test_sides_take_turns_in_reverse_every_other_round(tmp_path: Path):
     sides = {name: Side(noted, (name, log), beside="a") for name in "abc"}
     found = alternate(sides, rounds=3, seconds=0.0, limit=30)
     warm = "".join(WARM_UP * name for name in "abc")
-    # of two steps a turn the first is not counted
-    assert log.read_text() == warm + "aabbcc" + "ccbbaa" + "aabbcc"
+    assert log.read_text() == warm + "a|ab|bc|c" + "c|cb|ba|a" + "a|ab|bc|c"
     for name, side in found.items():
         assert len(side.times) == 3
         assert side.facts == {"name": name, "seconds": 0.0}
@@ -62,7 +65,7 @@ def test_a_turn_holds_as_many_steps_as_fit(tmp_path: Path):
     side = Side(noted, ("a", log, 0.05), beside="a")
     (found,) = alternate({"a": side}, rounds=2, seconds=0.2, limit=30).values()
     assert 2 * 3 <= len(found.times) <= 2 * 4  # of 0.05 s and a little more
-    assert len(log.read_text()) == WARM_UP + len(found.times) + 2  # one of each turn is not counted
+    assert log.read_text().count("a") == WARM_UP + 2 + len(found.times)  # 2: one of each turn
     assert min(found.times) > 0.05
     assert found.first_run > 0.05
 

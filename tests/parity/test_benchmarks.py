@@ -123,12 +123,15 @@ def test_both_sides_descend_alike():
     part = parts.Adam("generator", ((3, 3, 2, 4), (5,)))
     weights = [torch.from_numpy(array) for array in parts._random(*part.shapes)]
     ours_, theirs_ = part.ours(), part.torch(torch, "cpu")
-    player = ours_()
-    assert theirs_() is None
-    assert [x.shape for x in player.params] == list(part.shapes)
-    for before, after in zip(weights, player.params, strict=True):
+    first = [np.array(x) for x in ours_().params]  # the next step uses them up
+    player = ours_().params
+    theirs_()
+    assert [x.shape for x in first] == list(part.shapes)
+    for before, after in zip(weights, first, strict=True):
         # The first step of Adam is of the learning rate's length, against the gradient's sign.
         np.testing.assert_allclose(after - before.numpy(), -1e-4 * before.sign(), rtol=2e-2)
+    for mine, its in zip(player, theirs_(), strict=True):  # both after two steps
+        np.testing.assert_allclose(mine, its, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(
